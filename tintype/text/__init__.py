@@ -1,0 +1,1 @@
+"""Strings -> what a noise predictor is told: tokenizer, prompt, conditioner, vocabulary."""
