@@ -1,0 +1,94 @@
+"""The blocks that the UNet and the autoencoder share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def sinusoidal_embedding(t: Tensor, dim: int) -> Tensor:
+    """Times as waves of geometrically spaced frequencies: (b,) -> (b dim), fp32, cosines before sines.
+
+    "Attention Is All You Need" (arXiv 1706.03762), section 3.5, in the order of DDPM's released code.
+    """
+    half = dim // 2
+    frequencies = torch.exp(-math.log(10_000) / half * torch.arange(half, dtype=torch.float32, device=t.device))
+    angles = t.float()[:, None] * frequencies  # (b dim/2)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class EmbeddingMLP(nn.Module):
+    """Linear, SiLU, linear: a time or a vector of facts becomes an embedding, (b in_dim) -> (b out_dim)."""
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(in_dim, out_dim)
+        self.linear_2 = nn.Linear(out_dim, out_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear_2(F.silu(self.linear_1(x)))
+
+
+class ResnetBlock(nn.Module):
+    """Two convolutions around a sum with the time embedding, and a way past them.
+
+    (b in_channels h w), (b time_dim) -> (b out_channels h w). The autoencoder has no time: ``time_dim`` None.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, time_dim: int | None = None, groups: int, eps: float
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, in_channels, eps)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.time = nn.Linear(time_dim, out_channels) if time_dim else None
+        self.norm2 = nn.GroupNorm(groups, out_channels, eps)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        if self.time is not None:
+            h = h + self.time(time)[:, :, None, None]  # (b c) -> (b c 1 1)
+        h = self.conv2(F.silu(self.norm2(h)))
+        return self.shortcut(x) + h
+
+
+class Downsample(nn.Module):
+    """Halve height and width by a convolution of stride 2: (b c h w) -> (b c ceil(h/2) ceil(w/2))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class AsymmetricDownsample(nn.Module):
+    """The autoencoder's way of halving: zeros only at the right and bottom, (b c h w) -> (b c h//2 w//2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Repeat pixels up to ``size`` (h w), then smooth by a convolution.
+
+    The size is given and not just doubled: where a level of the UNet was odd, its half was rounded up, and the
+    way back must meet the skip connection exactly.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+        return self.conv(F.interpolate(x, size=tuple(size), mode="nearest"))
