@@ -62,7 +62,9 @@ def chunk(prompt: str, tokenizer: Tokenizer, *, long_prompt: LongPrompt = "chunk
     either is told in ``notices``.
     """
     tokens = [
-        (index, fragment.weight) for fragment in fragments(prompt) for index in tokenizer.encode(fragment.text)
+        (index, fragment.weight)
+        for fragment in fragments(prompt)
+        for index in tokenizer.encode(fragment.text)
     ]
     room = tokenizer.max_length - 2
     notices: tuple[str, ...] = ()
@@ -72,7 +74,9 @@ def chunk(prompt: str, tokenizer: Tokenizer, *, long_prompt: LongPrompt = "chunk
         kept = tokens[:room]
         notices = (f'The prompt has {len(tokens)} tokens and one chunk holds {room}; left out: "{lost}".',)
     elif len(tokens) > room:
-        notices = (f"The prompt has {len(tokens)} tokens; it is read in {-(-len(tokens) // room)} chunks of {room}.",)
+        notices = (
+            f"The prompt has {len(tokens)} tokens; it is read in {-(-len(tokens) // room)} chunks of {room}.",
+        )
     starts = range(0, max(len(kept), 1), room)
     return Chunks(tuple(_chunk(kept[i : i + room], tokenizer) for i in starts), len(tokens), notices)
 
