@@ -1,0 +1,25 @@
+"""Diffusion without networks: schedules, parameterizations, solvers, guidance and noise."""
+
+from tintype.diffusion.denoiser import Denoiser, Network
+from tintype.diffusion.parameterization import EPS, PARAMETERIZATIONS, X0, V, parameterization
+from tintype.diffusion.plan import Plan
+from tintype.diffusion.samplers import SAMPLERS, Family, Sampler, sampler
+from tintype.diffusion.schedule import Schedule
+from tintype.diffusion.spacing import SPACINGS
+
+__all__ = [
+    "EPS",
+    "PARAMETERIZATIONS",
+    "SAMPLERS",
+    "SPACINGS",
+    "X0",
+    "Denoiser",
+    "Family",
+    "Network",
+    "Plan",
+    "Sampler",
+    "Schedule",
+    "V",
+    "parameterization",
+    "sampler",
+]

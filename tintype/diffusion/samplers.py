@@ -1,0 +1,94 @@
+"""The samplers by name: a solver, its eta, and the conventions by which the world runs it.
+
+The same spacing name means different sigmas by family. The conventions are those of the three lineages: the DDPM and
+DDIM of the papers, Katherine Crowson's k-diffusion, and DPM-Solver; as diffusers carries them on.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from tintype.diffusion.solvers import dpmpp_2m, euler, heun, pndm
+from tintype.diffusion.spacing import TIMESTEP_SPACINGS, Array, TimestepSpacing, leading, linspace, without_last
+from tintype.errors import SettingsError
+from tintype.types import Step
+
+
+def variance_preserving_start(sigma: float, spacing: str) -> float:
+    """Unit noise in the variance-preserving form, in our coordinate: the variance that x0 + sigma * noise has."""
+    return (1 + sigma**2) ** 0.5
+
+
+def k_diffusion_start(sigma: float, spacing: str) -> float:
+    """Sigma itself where the list reaches the last timestep, as if x0 were nothing beside it."""
+    return variance_preserving_start(sigma, spacing) if spacing == "leading" else sigma
+
+
+def unrounded(timesteps: Array) -> Array:
+    """The timesteps as they are."""
+    return timesteps
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one lineage of samplers reads a schedule."""
+
+    name: str
+    spacings: Mapping[str, TimestepSpacing] = field(repr=False)
+    round: Callable[[Array], Array]  # what the network's time, and with it the sigma of a spaced list, is rounded to
+    start: Callable[[float, str], float]  # first sigma, timestep spacing -> what unit noise is multiplied by
+    end: Literal["zero", "first_sigma", "alpha_to_one"]  # the last sigma; the latter two: unless the schedule says
+    curve_ends: Literal["spaced", "table"]  # a curve runs between the ends of the spaced list, or of the whole table
+
+
+DDIM = Family("ddim", TIMESTEP_SPACINGS, np.round, variance_preserving_start, "alpha_to_one", "spaced")
+PNDM = replace(DDIM, name="pndm", end="first_sigma")
+DDPM = replace(DDIM, name="ddpm", end="zero")
+K_DIFFUSION = Family("k-diffusion", TIMESTEP_SPACINGS, unrounded, k_diffusion_start, "zero", "spaced")
+DPM_SOLVER = Family(
+    "dpm-solver",
+    TIMESTEP_SPACINGS | {"leading": without_last(leading), "linspace": without_last(linspace)},
+    np.round,
+    variance_preserving_start,
+    "zero",
+    "table",
+)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A named way to sample: ``sampler.solve(denoise, x, plan, eta=sampler.eta, noise=noise)`` yields the steps."""
+
+    name: str
+    solve: Callable[..., Iterator[Step]] = field(repr=False)
+    eta: float  # the default; 0 draws no noise
+    family: Family = field(repr=False)
+    default_spacing: str
+
+
+SAMPLERS: dict[str, Sampler] = {
+    each.name: each
+    for each in (
+        Sampler("ddpm", euler, 1.0, DDPM, "leading"),
+        Sampler("ddim", euler, 0.0, DDIM, "leading"),
+        Sampler("pndm", pndm, 0.0, PNDM, "leading"),
+        Sampler("euler", euler, 0.0, K_DIFFUSION, "linspace"),
+        Sampler("euler_a", euler, 1.0, K_DIFFUSION, "linspace"),
+        Sampler("heun", heun, 0.0, K_DIFFUSION, "linspace"),
+        Sampler("dpmpp_2m", dpmpp_2m, 0.0, DPM_SOLVER, "linspace"),
+    )
+}
+
+
+def sampler(name: str) -> Sampler:
+    """The sampler of that name; SettingsError with the nearest names for an unknown one."""
+    if name in SAMPLERS:
+        return SAMPLERS[name]
+    close = difflib.get_close_matches(name.lower(), SAMPLERS, n=3, cutoff=0.4)
+    near = f"; close: {', '.join(close)}" if close else ""
+    raise SettingsError(f"unknown sampler {name!r}{near}. Known: {', '.join(SAMPLERS)}")
