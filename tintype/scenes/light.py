@@ -1,0 +1,110 @@
+"""The light of a scene: what the time of day and the weather do to every colour."""
+
+from dataclasses import dataclass, replace
+
+from tintype.scenes.colours import RGB, mix, multiply, rgb
+
+
+@dataclass(frozen=True)
+class Light:
+    """The colours of the air: sky from top to horizon, haze over far things, and what falls on near ones."""
+
+    top: RGB
+    middle: RGB
+    horizon: RGB
+    haze: RGB
+    ground: RGB
+    subject: RGB
+    rim: RGB
+    rim_strength: float
+    lamps: bool
+
+    def on_ground(self, colour: RGB) -> RGB:
+        """A colour of the land in this light."""
+        return multiply(colour, self.ground)
+
+    def on_subject(self, colour: RGB) -> RGB:
+        """A colour of the subject in this light, which is kinder than that on the land."""
+        return multiply(colour, self.subject)
+
+
+LIGHTS = {
+    "day": Light(
+        top=rgb("#2a8bea"),
+        middle=rgb("#72c0f6"),
+        horizon=rgb("#d9f2fb"),
+        haze=rgb("#cfe9f7"),
+        ground=(1.0, 1.0, 1.0),
+        subject=(1.0, 1.0, 1.0),
+        rim=rgb("#ffffff"),
+        rim_strength=0.55,
+        lamps=False,
+    ),
+    "sunrise": Light(
+        top=rgb("#8db4ec"),
+        middle=rgb("#f6bfd2"),
+        horizon=rgb("#fff0b8"),
+        haze=rgb("#fbdcd2"),
+        ground=(1.0, 0.88, 0.87),
+        subject=(1.0, 0.95, 0.93),
+        rim=rgb("#fff6d8"),
+        rim_strength=0.7,
+        lamps=False,
+    ),
+    "sunset": Light(
+        top=rgb("#43206e"),
+        middle=rgb("#d63e68"),
+        horizon=rgb("#ff9e38"),
+        haze=rgb("#e8744e"),
+        ground=(0.78, 0.52, 0.5),
+        subject=(0.96, 0.82, 0.78),
+        rim=rgb("#ffc070"),
+        rim_strength=0.8,
+        lamps=True,
+    ),
+    "night": Light(
+        top=rgb("#050a26"),
+        middle=rgb("#101d4e"),
+        horizon=rgb("#2a417c"),
+        haze=rgb("#22356a"),
+        ground=(0.27, 0.34, 0.6),
+        subject=(0.78, 0.8, 0.98),
+        rim=rgb("#9cc4ff"),
+        rim_strength=0.85,
+        lamps=True,
+    ),
+}
+
+OVERCAST = {  # sky: (veil by day, how much of it, how much darker the land)
+    "clear": (rgb("#000000"), 0.0, 1.0),
+    "rainbow": (rgb("#9db4d0"), 0.12, 1.0),
+    "cosmic": (rgb("#000000"), 0.0, 0.95),
+    "cloudy": (rgb("#aab6c6"), 0.4, 0.92),
+    "rain": (rgb("#5d6c80"), 0.68, 0.74),
+    "snow": (rgb("#d5dde8"), 0.58, 0.96),
+}
+
+VEIL_LIGHT = {"day": 1.0, "sunrise": 0.95, "sunset": 0.6, "night": 0.3}
+COSMIC_TOP, COSMIC_MIDDLE = rgb("#1c0d4a"), rgb("#6a2fa8")
+
+
+def light_of(time: str, sky: str) -> Light:
+    """The light at a time of day under a sky."""
+    light = LIGHTS[time]
+    veil, share, dim = OVERCAST[sky]
+    veil = multiply(veil, (VEIL_LIGHT[time],) * 3)
+    if sky == "cosmic":
+        night = time == "night"
+        light = replace(
+            light,
+            top=mix(light.top, COSMIC_TOP, 0.85),
+            middle=mix(light.middle, COSMIC_MIDDLE, 0.35 if night else 0.6),
+        )
+    return replace(
+        light,
+        top=mix(light.top, veil, share),
+        middle=mix(light.middle, veil, share * 0.95),
+        horizon=mix(light.horizon, veil, share * 0.6),
+        haze=mix(light.haze, veil, share * 0.6),
+        ground=multiply(light.ground, (dim, dim, dim)),
+    )
