@@ -1,0 +1,1 @@
+"""Words in, pictures out: the bundle ``StableDiffusion``, its ``Settings`` and its ``Run``."""
