@@ -61,11 +61,7 @@ def chunk(prompt: str, tokenizer: Tokenizer, *, long_prompt: LongPrompt = "chunk
     ``long_prompt`` says what happens beyond the first chunk: "chunk" keeps it in further chunks, "truncate" drops it;
     either is told in ``notices``.
     """
-    tokens = [
-        (index, fragment.weight)
-        for fragment in fragments(prompt)
-        for index in tokenizer.encode(fragment.text)
-    ]
+    tokens = [(index, fragment.weight) for fragment in fragments(prompt) for index in tokenizer.encode(fragment.text)]
     room = tokenizer.max_length - 2
     notices: tuple[str, ...] = ()
     kept = tokens
@@ -74,9 +70,7 @@ def chunk(prompt: str, tokenizer: Tokenizer, *, long_prompt: LongPrompt = "chunk
         kept = tokens[:room]
         notices = (f'The prompt has {len(tokens)} tokens and one chunk holds {room}; left out: "{lost}".',)
     elif len(tokens) > room:
-        notices = (
-            f"The prompt has {len(tokens)} tokens; it is read in {-(-len(tokens) // room)} chunks of {room}.",
-        )
+        notices = (f"The prompt has {len(tokens)} tokens; it is read in {-(-len(tokens) // room)} chunks of {room}.",)
     starts = range(0, max(len(kept), 1), room)
     return Chunks(tuple(_chunk(kept[i : i + room], tokenizer) for i in starts), len(tokens), notices)
 

@@ -119,9 +119,7 @@ class Tokenizer:
         merges = learn_merges(words, num_merges)
         letters = list(byte_alphabet().values())
         # Two merges can build one piece in two ways: it has one entry.
-        pieces = dict.fromkeys(
-            [*letters, *(letter + END_OF_WORD for letter in letters), *map("".join, merges)]
-        )
+        pieces = dict.fromkeys([*letters, *(letter + END_OF_WORD for letter in letters), *map("".join, merges)])
         return Tokenizer({piece: index for index, piece in enumerate([*pieces, START, END])}, merges)
 
     @staticmethod
@@ -146,8 +144,7 @@ class Tokenizer:
             # Where the two disagree (SD 2.1 does: "!" against "<|endoftext|>") the map is what models were trained with.
             named = config | _optional_json(folder / "special_tokens_map.json")
             start, end, pad = (
-                named.get(f"{name}_token", default)
-                for name, default in (("bos", START), ("eos", END), ("pad", END))
+                named.get(f"{name}_token", default) for name, default in (("bos", START), ("eos", END), ("pad", END))
             )
             specials = SpecialTokens(*(_special(token, stated) for token in (start, end, pad)))
             max_length = config.get("model_max_length", 77)
@@ -186,9 +183,7 @@ class Tokenizer:
 
 
 _BYTES = {character: byte for byte, character in byte_alphabet().items()}
-_NORMALIZE = normalizers.Sequence(
-    [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-)
+_NORMALIZE = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
 _SPLIT = pre_tokenizers.Sequence(
     [
         pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True),
@@ -226,9 +221,7 @@ def _optional_json(path: Path) -> dict:
 
 
 def _write_json(path: Path, content: dict, indent: int | None = 2) -> None:
-    path.write_text(
-        json.dumps(content, ensure_ascii=False, indent=indent) + "\n", encoding="utf-8", newline="\n"
-    )
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=indent) + "\n", encoding="utf-8", newline="\n")
 
 
 def _read_merges(path: Path) -> list[Pair]:

@@ -39,9 +39,7 @@ class Vocabulary:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             words = tuple(sorted({str(word).lower() for word in content["words"]}))
-            attributes = {
-                str(kind): tuple(map(str, names)) for kind, names in content.get("attributes", {}).items()
-            }
+            attributes = {str(kind): tuple(map(str, names)) for kind, names in content.get("attributes", {}).items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f'{path} cannot be read; expected {{"words": [...]}}: {error!r}') from error
         return Vocabulary(words, attributes)
@@ -86,9 +84,7 @@ def close_words(word: str, known: Collection[str], limit: int = 3) -> tuple[str,
     close += _related(word, known) or _related(stem, known)
     # 0.8 lets one letter in five be wrong: a slip of the keyboard, not another word.
     alike = {other: SequenceMatcher(None, word, other).ratio() for other in sorted(known)}
-    close += sorted(
-        (other for other, ratio in alike.items() if ratio >= 0.8), key=lambda other: -alike[other]
-    )
+    close += sorted((other for other, ratio in alike.items() if ratio >= 0.8), key=lambda other: -alike[other])
     return tuple(dict.fromkeys(close))[:limit]
 
 
@@ -120,7 +116,6 @@ def _stem(word: str) -> str:
 def _split(text: str) -> list[str]:
     """Lower-case words: letters of any script, a hyphen or an apostrophe inside; without possessives and stop words."""
     words = (
-        word.removesuffix("'s")
-        for word in re.findall(r"[^\W\d_]+(?:['-][^\W\d_]+)*", text.lower().replace("’", "'"))
+        word.removesuffix("'s") for word in re.findall(r"[^\W\d_]+(?:['-][^\W\d_]+)*", text.lower().replace("’", "'"))
     )
     return [word for word in words if word not in STOP_WORDS and word.split("'")[0] not in STOP_WORDS]

@@ -1,0 +1,171 @@
+"""Reading one safetensors file: names, shapes and types from its header first, weights by memory map afterwards.
+
+The format: eight bytes, little-endian, the length of a JSON header; the header, name -> dtype, shape and the
+begin and end of the bytes; then the bytes. It can run no code. What it can do is lie, so everything that the header
+says is checked against the file before a weight is touched.
+https://huggingface.co/docs/safetensors/index#format
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from tintype.errors import CheckpointError
+
+MAX_HEADER_BYTES = 25_000_000  # SDXL's header has 300,000; a hostile one should not keep us busy for long
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a header says of one tensor."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def on_meta(self) -> Tensor:
+        """A tensor of this shape and type without memory."""
+        return torch.empty(self.shape, dtype=self.dtype, device="meta")
+
+
+class SafetensorsFile:
+    """An opened file: ``infos`` and ``metadata`` from the header. No weight is read before ``tensors``.
+
+    Raises ``CheckpointError`` for a file that is missing, truncated, lying, or something else in disguise.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            header, data_bytes = _read_header(self.path)
+        except OSError as error:
+            raise CheckpointError(f"{self.path} cannot be read: {error.strerror or error}.") from error
+        self.metadata = _metadata(self.path, header.pop("__metadata__", None))
+        self.infos = _infos(self.path, header, data_bytes)
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """(name, tensor) one after the other, on the CPU, each a view of the mapped file."""
+        try:
+            with safe_open(self.path, framework="pt", device="cpu") as file:
+                for name in self.infos:
+                    yield name, file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{self.path} cannot be read: {error}.") from error
+
+
+def _read_header(path: Path) -> tuple[dict, int]:
+    """The header and the number of bytes behind it."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+            raise CheckpointError(
+                f"{path} is a pickle in spite of its name. Pickles can run code and are not opened; "
+                "get the model as safetensors."
+            )
+        if start.startswith(b"version https://git-lfs"[:8]):
+            raise CheckpointError(f"{path} is a Git LFS pointer, not the file itself. Run `git lfs pull`.")
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or length < 2:
+            raise CheckpointError(f"{path} is no safetensors file: {size} bytes without a header.")
+        if length > MAX_HEADER_BYTES:
+            raise CheckpointError(
+                f"{path} is no safetensors file: its header would be {length:,} bytes long, "
+                f"at most {MAX_HEADER_BYTES:,} are allowed."
+            )
+        if 8 + length > size:
+            raise CheckpointError(f"{path} is truncated: its header ends at byte {8 + length:,} of {size:,}.")
+        text = file.read(length)
+    try:
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is no safetensors file: its header cannot be read ({error}).") from error
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path} is no safetensors file: its header is a {type(header).__name__}.")
+    return header, size - 8 - length
+
+
+def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a name stands in it twice")
+    return content
+
+
+def _metadata(path: Path, metadata: object) -> dict[str, str]:
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise CheckpointError(f"{path} is damaged: its metadata is not text.")
+    return metadata
+
+
+def _infos(path: Path, header: dict, data_bytes: int) -> dict[str, TensorInfo]:
+    """The tensors, after checking that they fill the file without gap or overlap."""
+    infos: dict[str, TensorInfo] = {}
+    spans: list[tuple[int, int, str]] = []
+    for name, entry in header.items():
+        info, begin, end = _entry(path, name, entry)
+        promised = math.prod(info.shape) * info.dtype.itemsize
+        if end - begin != promised:
+            raise CheckpointError(
+                f"{path} is damaged: {name} of shape {list(info.shape)} needs {promised:,} bytes, has {end - begin:,}."
+            )
+        infos[name] = info
+        spans.append((begin, end, name))
+    position = 0
+    for begin, end, name in sorted(spans):
+        if begin != position:
+            raise CheckpointError(f"{path} is damaged: {name} begins at byte {begin:,}, expected {position:,}.")
+        position = end
+    if position != data_bytes:
+        problem = "truncated" if position > data_bytes else "damaged"
+        raise CheckpointError(f"{path} is {problem}: its tensors take {position:,} bytes, it has {data_bytes:,}.")
+    return infos
+
+
+def _entry(path: Path, name: str, entry: object) -> tuple[TensorInfo, int, int]:
+    """Shape, type and bytes of one tensor."""
+    damaged = f"{path} is damaged: the header's entry for {name!r} is not understood"
+    if not isinstance(entry, dict):
+        raise CheckpointError(f"{damaged}.")
+    shape, offsets, dtype = entry.get("shape"), entry.get("data_offsets"), entry.get("dtype")
+    if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
+        raise CheckpointError(f"{damaged}: shape {_short(shape)}, data_offsets {_short(offsets)}.")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise CheckpointError(f"{path}: {name} is of type {_short(dtype)}; known are {', '.join(DTYPES)}.")
+    return TensorInfo(tuple(shape), DTYPES[dtype]), offsets[0], offsets[1]
+
+
+def _are_sizes(values: object) -> bool:
+    """Whether it is a list of at most 16 whole numbers from 0 to 2^63 - 1."""
+    if not isinstance(values, list) or len(values) > 16:
+        return False
+    return all(type(value) is int and 0 <= value < 2**63 for value in values)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

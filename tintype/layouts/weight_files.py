@@ -1,0 +1,98 @@
+"""The weights of one network in a folder: one file, or shards with an index; plain or a variant such as fp16."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from tintype.errors import CheckpointError
+from tintype.layouts.safetensors_reader import SafetensorsFile, TensorInfo
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The tensors of one network, of one file or several. Only their headers are read so far."""
+
+    files: tuple[SafetensorsFile, ...]
+
+    @property
+    def infos(self) -> Mapping[str, TensorInfo]:
+        """Shape and type of every tensor."""
+        return {name: info for file in self.files for name, info in file.infos.items()}
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """(name, tensor) one after the other, as views of the mapped files."""
+        for file in self.files:
+            yield from file.tensors()
+
+    def on_meta(self) -> dict[str, Tensor]:
+        """Every tensor's shape and type as a tensor without memory."""
+        return {name: info.on_meta() for name, info in self.infos.items()}
+
+
+def open_weights(folder: str | Path, stem: str, variant: str | None = None) -> Weights:
+    """Opens ``<stem>.safetensors`` in ``folder``, or its shards; with a variant ``<stem>.<variant>.safetensors``.
+
+    ``stem`` is "diffusion_pytorch_model" for what diffusers wrote and "model" for what transformers wrote. Raises
+    ``CheckpointError`` that says what is there instead.
+    """
+    folder = Path(folder)
+    middle = f".{variant}" if variant else ""
+    single = folder / f"{stem}{middle}.safetensors"
+    # diffusers and transformers write the first form; the second is found on the Hub too.
+    indices = [folder / f"{stem}.safetensors.index{middle}.json", folder / f"{stem}{middle}.safetensors.index.json"]
+    if single.is_file():
+        return Weights((SafetensorsFile(single),))
+    for index in indices:
+        if index.is_file():
+            return _open_shards(index)
+    raise CheckpointError(_what_is_there(folder, single, stem))
+
+
+def _open_shards(index: Path) -> Weights:
+    try:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+            raise TypeError("weight_map should give a file name for each tensor")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{index} cannot be read: {error!r}.") from error
+    names = sorted(set(weight_map.values()))
+    for name in names:
+        # An index may come from anywhere; it must not be able to name other files of this machine.
+        if name != Path(name).name or "\\" in name or name in ("", ".", "..") or not name.endswith(".safetensors"):
+            raise CheckpointError(f"{index} names {name!r}: shards must be .safetensors files beside it.")
+    files = tuple(SafetensorsFile(index.parent / name) for name in names)
+    found = {tensor: file.path.name for file in files for tensor in file.infos}
+    if sum(len(file.infos) for file in files) != len(found):
+        raise CheckpointError(f"{index}: a tensor stands in more than one shard.")
+    if found != weight_map:
+        wrong = sorted(set(found.items()) ^ set(weight_map.items()))
+        raise CheckpointError(f"{index} and its shards disagree, first on {wrong[0][0]} in {wrong[0][1]}.")
+    return Weights(files)
+
+
+def _what_is_there(folder: Path, wanted: Path, stem: str) -> str:
+    if not folder.is_dir():
+        return f"{folder} is missing; it should hold {wanted.name}."
+    there = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.endswith("config.json"))
+    variants = sorted(
+        {name.removeprefix(stem + ".").removesuffix(".safetensors") for name in there if _is_variant(name, stem)}
+    )
+    if variants:
+        known = " or ".join(f"variant={variant!r}" for variant in variants)
+        return f"{wanted} is missing, but the folder has {known}: ask for that."
+    pickles = [name for name in there if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+    if pickles:
+        return (
+            f"{wanted} is missing; the folder has only {pickles[0]}, a pickle. Pickles can run code and are not "
+            "opened: get the safetensors version of the model, or convert the file on a machine that may be risked."
+        )
+    return f"{wanted} is missing; the folder has {', '.join(there[:6]) or 'no weights'}."
+
+
+def _is_variant(name: str, stem: str) -> bool:
+    return name.startswith(stem + ".") and name.endswith(".safetensors") and name.count(".") == 2
