@@ -1,6 +1,8 @@
 """Diffusion without networks: schedules, parameterizations, solvers, guidance and noise."""
 
 from tintype.diffusion.denoiser import Denoiser, Network
+from tintype.diffusion.guidance import guided, masked
+from tintype.diffusion.noise import SolverNoise, posterior_noise, start_noise
 from tintype.diffusion.parameterization import EPS, PARAMETERIZATIONS, X0, V, parameterization
 from tintype.diffusion.plan import Plan
 from tintype.diffusion.samplers import SAMPLERS, Family, Sampler, sampler
@@ -19,7 +21,12 @@ __all__ = [
     "Plan",
     "Sampler",
     "Schedule",
+    "SolverNoise",
     "V",
+    "guided",
+    "masked",
     "parameterization",
+    "posterior_noise",
     "sampler",
+    "start_noise",
 ]

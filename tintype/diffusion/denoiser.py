@@ -23,9 +23,9 @@ Network = Callable[[Tensor, Tensor, Any], Tensor]
 class Denoiser:
     """``denoiser(x, sigma, cond)`` estimates x0 by one call of ``network`` (Karras et al. 2022, eq. 7).
 
-    ``prediction`` is what the network was trained to predict; None takes the schedule's. ``dtype`` is the network's
-    own: state is fp32, and the cast in ``raw`` is the only one in sampling. ``timestep`` maps sigma to the time that
-    the network is told; None interpolates the schedule, and ``for_plan`` puts a plan's in its place.
+    ``prediction`` is what the network was trained to predict; None takes the schedule's. ``dtype`` is the
+    network's own: state is fp32, and the cast in ``raw`` is the only one in sampling. ``timestep`` maps sigma to
+    the time that the network is told; None interpolates the schedule; ``for_plan`` puts a plan's in its place.
     """
 
     network: Network
@@ -36,7 +36,7 @@ class Denoiser:
 
     def __post_init__(self) -> None:
         if self.prediction is not None:
-            replace(self.schedule, prediction=self.prediction)  # a schedule refuses what it cannot be used with
+            replace(self.schedule, prediction=self.prediction)  # a schedule refuses what does not go with it
 
     @property
     def parameterization(self) -> Parameterization:
@@ -44,7 +44,7 @@ class Denoiser:
         return parameterization(self.prediction or self.schedule.prediction)
 
     def for_plan(self, plan: Plan) -> Denoiser:
-        """The same denoiser, telling the network the plan's timesteps (which round, or not, by solver family)."""
+        """The same denoiser, telling the network the plan's timesteps (rounded or not, by family)."""
         return replace(self, timestep=plan.timestep)
 
     def __call__(self, x: Tensor, sigma: Sigma, cond: Any = None) -> Tensor:
@@ -75,9 +75,9 @@ class Denoiser:
     ) -> Tensor:
         """The mean squared error of each image, (b,) fp32, between F and ``(x0 - c_skip * x) / c_out``.
 
-        x0, noise: (b c h w), latents of about unit variance and unit-normal noise. t: (b,) integers, 0 <= t < T.
-        ``weighting="min_snr"`` is Hang et al. 2023 (arXiv 2303.09556) with ``gamma``. There the error of x0 weighs
-        min(snr, gamma); F's error is that of x0 over c_out^2, hence min(snr, gamma) * c_out^2, which is
+        x0, noise: (b c h w), latents of about unit variance and unit-normal noise. t: (b,) integers in [0, T).
+        ``weighting="min_snr"`` is Hang et al. 2023 (arXiv 2303.09556) with ``gamma``. There the error of x0
+        weighs min(snr, gamma); F's error is that of x0 over c_out^2, hence min(snr, gamma) * c_out^2, which is
         min(snr, gamma) / snr for eps and min(snr, gamma) / (snr + 1) for v.
         """
         x0, noise = x0.float(), noise.float()

@@ -2,8 +2,8 @@
 
     x0_hat = c_skip * x + c_out * F(c_in * x, t)          Karras et al. 2022 (arXiv 2206.00364), eq. 7
 
-The same scalars give the training target, ``target = (x0 - c_skip * x) / c_out``, so that training and sampling
-cannot drift apart. Each function takes sigma as a float or a tensor and returns three of the same kind.
+The same scalars give the training target, ``target = (x0 - c_skip * x) / c_out``, so that training and
+sampling cannot drift apart. Each function takes sigma as a float or a tensor and returns three of the same kind.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def EPS(sigma: Sigma) -> tuple[Sigma, Sigma, Sigma]:
 def V(sigma: Sigma) -> tuple[Sigma, Sigma, Sigma]:
     """F predicts v = alpha * noise - sigma_vp * x0 (Salimans and Ho 2022, arXiv 2202.00512, section 4).
 
-    There ``alpha = (sigma^2 + 1)^-1/2`` and ``sigma_vp = sigma * alpha`` are those of the variance-preserving form.
+    There ``alpha = (sigma^2 + 1)^-1/2`` and ``sigma_vp = sigma * alpha``, as in the variance-preserving form.
     """
     return 1 / (sigma**2 + 1), -sigma * (sigma**2 + 1) ** -0.5, (sigma**2 + 1) ** -0.5
 
@@ -42,5 +42,5 @@ PARAMETERIZATIONS: dict[str, Parameterization] = {"eps": EPS, "v": V, "x0": X0}
 def parameterization(prediction: str) -> Parameterization:
     """The parameterization of that name: "eps", "v" or "x0"; SettingsError for another."""
     if prediction not in PARAMETERIZATIONS:
-        raise SettingsError(f"unknown prediction {prediction!r}: expected one of {', '.join(PARAMETERIZATIONS)}")
+        raise SettingsError(f"unknown prediction {prediction!r}: expected {', '.join(PARAMETERIZATIONS)}")
     return PARAMETERIZATIONS[prediction]

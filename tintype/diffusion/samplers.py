@@ -1,7 +1,7 @@
 """The samplers by name: a solver, its eta, and the conventions by which the world runs it.
 
-The same spacing name means different sigmas by family. The conventions are those of the three lineages: the DDPM and
-DDIM of the papers, Katherine Crowson's k-diffusion, and DPM-Solver; as diffusers carries them on.
+The same spacing name means different sigmas by family. The conventions are those of the three lineages: the
+DDPM and DDIM of the papers, Katherine Crowson's k-diffusion, and DPM-Solver; as diffusers carries them on.
 """
 
 from __future__ import annotations
@@ -14,13 +14,20 @@ from typing import Literal
 import numpy as np
 
 from tintype.diffusion.solvers import dpmpp_2m, euler, heun, pndm
-from tintype.diffusion.spacing import TIMESTEP_SPACINGS, Array, TimestepSpacing, leading, linspace, without_last
+from tintype.diffusion.spacing import (
+    TIMESTEP_SPACINGS,
+    Array,
+    TimestepSpacing,
+    leading,
+    linspace,
+    without_last,
+)
 from tintype.errors import SettingsError
 from tintype.types import Step
 
 
 def variance_preserving_start(sigma: float, spacing: str) -> float:
-    """Unit noise in the variance-preserving form, in our coordinate: the variance that x0 + sigma * noise has."""
+    """Unit noise of the variance-preserving form: the variance that x0 + sigma * noise has."""
     return (1 + sigma**2) ** 0.5
 
 
@@ -36,14 +43,20 @@ def unrounded(timesteps: Array) -> Array:
 
 @dataclass(frozen=True)
 class Family:
-    """How one lineage of samplers reads a schedule."""
+    """How one lineage of samplers reads a schedule.
+
+    ``round`` makes times that the network may be told of fractional ones. ``start`` gives, for the first sigma and
+    the timestep spacing, what unit noise is multiplied by. ``end`` is the last sigma: 0, or, where the schedule
+    does not state ``set_alpha_to_one``, the first of the table or 0. A curve runs between the ends of the spaced
+    list or of the whole table.
+    """
 
     name: str
     spacings: Mapping[str, TimestepSpacing] = field(repr=False)
-    round: Callable[[Array], Array]  # what the network's time, and with it the sigma of a spaced list, is rounded to
-    start: Callable[[float, str], float]  # first sigma, timestep spacing -> what unit noise is multiplied by
-    end: Literal["zero", "first_sigma", "alpha_to_one"]  # the last sigma; the latter two: unless the schedule says
-    curve_ends: Literal["spaced", "table"]  # a curve runs between the ends of the spaced list, or of the whole table
+    round: Callable[[Array], Array]
+    start: Callable[[float, str], float]
+    end: Literal["zero", "first_sigma", "alpha_to_one"]
+    curve_ends: Literal["spaced", "table"]
 
 
 DDIM = Family("ddim", TIMESTEP_SPACINGS, np.round, variance_preserving_start, "alpha_to_one", "spaced")
@@ -62,7 +75,7 @@ DPM_SOLVER = Family(
 
 @dataclass(frozen=True)
 class Sampler:
-    """A named way to sample: ``sampler.solve(denoise, x, plan, eta=sampler.eta, noise=noise)`` yields the steps."""
+    """A named way to sample: ``solve(denoise, x, plan, eta=eta, noise=noise)`` yields the steps."""
 
     name: str
     solve: Callable[..., Iterator[Step]] = field(repr=False)

@@ -8,9 +8,11 @@ scheduler's configuration states about sampling; None there means the sampler's 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +57,7 @@ class Schedule:
         if self.sampler is not None:
             sampler(self.sampler)
         if self.zero_terminal_snr and self.prediction == "eps":
-            raise SettingsError("zero terminal SNR needs v or x0 prediction; eps says nothing of x0 at the last timestep")
+            raise SettingsError("zero terminal SNR needs v or x0 prediction: at the last timestep eps says nothing")
 
     @classmethod
     def from_betas(cls, betas: Sequence[float] | Tensor, **conventions) -> Schedule:
@@ -63,9 +65,7 @@ class Schedule:
         return cls(tuple(float(beta) for beta in betas), **conventions)
 
     @classmethod
-    def scaled_linear(
-        cls, start: float = 0.00085, end: float = 0.012, steps: int = 1000, **conventions
-    ) -> Schedule:
+    def scaled_linear(cls, start: float = 0.00085, end: float = 0.012, steps: int = 1000, **conventions) -> Schedule:
         """Square roots of the betas on a line: Stable Diffusion's (Rombach et al. 2022, arXiv 2112.10752)."""
         return cls.from_betas(np.linspace(start**0.5, end**0.5, steps) ** 2, **conventions)
 
@@ -79,6 +79,19 @@ class Schedule:
         """alpha-bar a squared cosine, betas at most 0.999 (Nichol and Dhariwal 2021, arXiv 2102.09672, eq. 17)."""
         alpha_bar = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * math.pi / 2) ** 2
         return cls.from_betas(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999), **conventions)
+
+    @classmethod
+    def from_diffusers(cls, config: Mapping[str, Any]) -> Schedule:
+        """The schedule that a diffusers scheduler_config.json states; CheckpointError for what is not understood."""
+        from tintype.diffusion.scheduler_config import from_diffusers
+
+        return from_diffusers(config)
+
+    def to_diffusers(self, sampler: str | None = None) -> dict[str, Any]:
+        """The scheduler_config.json of this schedule, for ``sampler`` (None: the schedule's own, or else ddim)."""
+        from tintype.diffusion.scheduler_config import to_diffusers
+
+        return to_diffusers(self, sampler)
 
     @property
     def num_train_timesteps(self) -> int:
@@ -111,9 +124,7 @@ class Schedule:
         table = self.sigmas
         return _interpolated(log_sigma, table.log(), torch.arange(len(table), dtype=table.dtype))
 
-    def plan(
-        self, sampler: str | Sampler, spacing: str | Sequence[float] | None = None, steps: int = 20
-    ) -> Plan:
+    def plan(self, sampler: str | Sampler, spacing: str | Sequence[float] | None = None, steps: int = 20) -> Plan:
         """The steps of a run: where they lie, how they start and end, by the conventions of the sampler's family.
 
         ``spacing`` is a name, or the sigmas themselves, one more than there are steps, falling, the last of which may
@@ -186,14 +197,14 @@ def _known(what: str, name: str | None, names: Sequence[str | None]) -> None:
 def _checked(sigmas: Sequence[float]) -> list[float]:
     """Sigmas given by hand; SettingsError unless there are two or more, finite, falling and none below 0."""
     levels = [float(sigma) for sigma in sigmas]
-    falling = all(high > low for high, low in zip(levels, levels[1:], strict=False))
+    falling = all(high > low for high, low in pairwise(levels))
     if len(levels) < 2 or not falling or levels[-1] < 0 or not math.isfinite(levels[0]):
         raise SettingsError(f"a list of sigmas needs two or more, falling, to 0 or above; got {levels}")
     return levels
 
 
 def _interpolated(x: Sigma, xs: Tensor, ys: Tensor) -> Sigma:
-    """ys at x, linear between the points xs, which rise; beyond them, the ends. A float gives a float."""
+    """The value at x of the line through (xs, ys), xs rising; beyond them, the ends. A float gives a float."""
     if not isinstance(x, Tensor):
         return float(np.interp(x, xs.numpy(), ys.numpy()))
     xs, ys = (table.to(torch.float32).to(x.device) for table in (xs, ys))
@@ -204,7 +215,7 @@ def _interpolated(x: Sigma, xs: Tensor, ys: Tensor) -> Sigma:
 
 
 def _rescaled_to_zero_terminal_snr(alpha_bar: Tensor) -> Tensor:
-    """Lin et al. 2023, algorithm 1: sqrt(alpha-bar) shifted to end at 0 and scaled to start where it did. (T,)"""
+    """Lin et al. 2023, algorithm 1: sqrt(alpha-bar), (T,), shifted to end at 0 and scaled to start where it did."""
     root = alpha_bar.sqrt()
     rescaled = ((root - root[-1]) * root[0] / (root[0] - root[-1])).square()
     rescaled[-1] = LAST_ALPHA_BAR

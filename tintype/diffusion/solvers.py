@@ -1,9 +1,9 @@
 """The solvers: each a generator that walks a plan from noise to a picture, one ``Step`` at a time.
 
 A solver sees a denoiser and a list of sigmas and nothing else. In the coordinate x = x0 + sigma * noise the
-probability-flow equation is dx/dsigma = (x - D(x, sigma)) / sigma (Karras et al. 2022, arXiv 2206.00364, eq. 1 and 3).
-Sigmas are Python floats, x is (b c h w) fp32. All take ``eta``, the share of fresh noise, and ``noise``, where it comes
-from; a solver of an ordinary differential equation refuses an eta other than 0.
+probability-flow equation is dx/dsigma = (x - D(x, sigma)) / sigma (Karras et al. 2022, arXiv 2206.00364, eq. 1
+and 3). Sigmas are Python floats, x is (b c h w) fp32. All take ``eta``, the share of fresh noise, and ``noise``,
+where it comes from; a solver of an ordinary differential equation refuses an eta other than 0.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from tintype.errors import SettingsError
 from tintype.types import Denoise, Noise, Step
 
 
-def euler(
-    denoise: Denoise, x: Tensor, plan: Plan, *, eta: float = 0.0, noise: Noise | None = None
-) -> Iterator[Step]:
+def euler(denoise: Denoise, x: Tensor, plan: Plan, *, eta: float = 0.0, noise: Noise | None = None) -> Iterator[Step]:
     """Euler's method, order 1; with eta = 1 the ancestral sampler of DDPM.
 
     eta = 0 is DDIM and k-diffusion's Euler; eta = 1 is DDPM and Euler ancestral; between them DDIM's family:
@@ -41,9 +39,7 @@ def euler(
         x = x_next
 
 
-def heun(
-    denoise: Denoise, x: Tensor, plan: Plan, *, eta: float = 0.0, noise: Noise | None = None
-) -> Iterator[Step]:
+def heun(denoise: Denoise, x: Tensor, plan: Plan, *, eta: float = 0.0, noise: Noise | None = None) -> Iterator[Step]:
     """Heun's method, order 2, two evaluations a step: Karras et al. 2022, algorithm 1.
 
     The step to sigma 0 is Euler's, since the slope has no value there.
@@ -60,17 +56,15 @@ def heun(
         x = x_next
 
 
-def pndm(
-    denoise: Denoise, x: Tensor, plan: Plan, *, eta: float = 0.0, noise: Noise | None = None
-) -> Iterator[Step]:
+def pndm(denoise: Denoise, x: Tensor, plan: Plan, *, eta: float = 0.0, noise: Noise | None = None) -> Iterator[Step]:
     """Pseudo linear multistep, up to four slopes: Liu et al. 2022 (arXiv 2202.09778), eq. 9, 12 and 13.
 
-    The paper's transfer from one noise level to the next, eq. 9, is a straight line in this coordinate. The multistep
-    weights are those of equal strides in time, so that the order is 4 in the paper's sense only. The first step is
-    corrected by a second evaluation, as in Heun's method, in place of the paper's Runge-Kutta start.
+    The paper's transfer from one noise level to the next, eq. 9, is a straight line in this coordinate. The slopes
+    are weighed for equal strides in t (Adams-Bashforth, order 4) but carried along sigma, which leaves order 2. The
+    first step is corrected by a second evaluation, as in Heun's method, in place of the paper's Runge-Kutta start.
     """
     refuse_noise("pndm", eta)
-    slopes: list[Tensor] = []  # the latest four, newest first; a slope is the noise that the network sees in x
+    slopes: list[Tensor] = []  # the latest four, newest first
     for i, (sigma, sigma_next) in enumerate(pairwise(plan.sigmas)):
         denoised = denoise(x, sigma)
         slopes = [(x - denoised) / sigma, *slopes[:3]]
@@ -131,13 +125,13 @@ def ancestral(sigma: float, sigma_next: float, eta: float) -> tuple[float, float
 
 
 def drawn(noise: Noise | None, sigma: float, sigma_next: float) -> Tensor:
-    """Unit-variance noise of the interval; SettingsError where a stochastic solver was given no source of it."""
+    """Unit-variance noise of the interval; SettingsError where there is no source of it."""
     if noise is None:
-        raise SettingsError("eta above 0 draws fresh noise: pass noise=, for example SolverNoise(seeds, shape)")
+        raise SettingsError("eta above 0 draws fresh noise: pass noise=SolverNoise(seeds, shape)")
     return noise(sigma, sigma_next)
 
 
 def refuse_noise(name: str, eta: float) -> None:
     """SettingsError for an eta that a deterministic solver would ignore."""
     if eta != 0:
-        raise SettingsError(f"{name} draws no noise, so eta must be 0, not {eta}; euler and ddim take any eta")
+        raise SettingsError(f"{name} draws no noise: eta must be 0, not {eta}; euler and ddim take any")

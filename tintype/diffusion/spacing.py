@@ -1,8 +1,8 @@
 """Where the steps of a plan lie.
 
-Two kinds of function. A *timestep spacing* chooses N of the training timesteps (Lin et al. 2023, arXiv 2305.08891,
-table 2). A *curve* then keeps only the two ends of such a list and draws its own sigmas between them. All return
-float64 arrays that fall.
+Two kinds of function. A *timestep spacing* chooses N of the training timesteps (Lin et al. 2023, arXiv
+2305.08891, table 2). A *curve* keeps only the two ends of such a list and draws its own sigmas between them. All
+return float64 arrays that fall.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def leading(steps: int, num_train_timesteps: int, steps_offset: int) -> Array:
 def trailing(steps: int, num_train_timesteps: int, steps_offset: int) -> Array:
     """From the last timestep down, in equal strides of T / N, rounded; ``steps_offset`` does not matter."""
     strides = np.arange(num_train_timesteps, 0, -num_train_timesteps / steps)
-    return strides[:steps].round() - 1  # the slice: when T / N is no binary fraction, arange may give one more
+    return strides[:steps].round() - 1  # the slice: where T / N is inexact, arange may give one more
 
 
 def linspace(steps: int, num_train_timesteps: int, steps_offset: int) -> Array:
@@ -37,7 +37,7 @@ def linspace(steps: int, num_train_timesteps: int, steps_offset: int) -> Array:
 
 
 def without_last(spacing: TimestepSpacing) -> TimestepSpacing:
-    """One point more than there are steps, the smallest left out: DPM-Solver's count, where the end is a point."""
+    """One point more than steps, the smallest left out: DPM-Solver's count, in which the end is a point."""
 
     def spaced(steps: int, num_train_timesteps: int, steps_offset: int) -> Array:
         return spacing(steps + 1, num_train_timesteps, steps_offset)[:-1]
@@ -51,6 +51,10 @@ def karras(sigma_max: float, sigma_min: float, steps: int, rho: float = 7.0) -> 
     return (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
 
 
-TIMESTEP_SPACINGS: dict[str, TimestepSpacing] = {"leading": leading, "trailing": trailing, "linspace": linspace}
+TIMESTEP_SPACINGS: dict[str, TimestepSpacing] = {
+    "leading": leading,
+    "trailing": trailing,
+    "linspace": linspace,
+}
 CURVES: dict[str, Curve] = {"karras": karras}
 SPACINGS: tuple[str, ...] = (*TIMESTEP_SPACINGS, *CURVES)
