@@ -141,7 +141,7 @@ class Tokenizer:
                     f"No tokenizer in {folder}: expected vocab.json and merges.txt, or tokenizer.json."
                 )
             config = _optional_json(folder / "tokenizer_config.json")
-            # Where the two disagree (SD 2.1 does: "!" against "<|endoftext|>") the map is what models were trained with.
+            # Where the two disagree (SD 2.1: "!" against "<|endoftext|>") the map is what the model was trained with.
             named = config | _optional_json(folder / "special_tokens_map.json")
             start, end, pad = (
                 named.get(f"{name}_token", default) for name, default in (("bos", START), ("eos", END), ("pad", END))

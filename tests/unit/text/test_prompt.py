@@ -40,9 +40,7 @@ def test_number_of_chunks(tokenizer, count, expected):
     for part in chunks.chunks:
         assert len(part.ids) == len(part.weights) == 77
         assert part.ids[0] == tokenizer.start and part.ids.count(tokenizer.start) == 1
-    words = [
-        index for part in chunks.chunks for index in part.ids if index not in (tokenizer.start, tokenizer.end)
-    ]
+    words = [index for part in chunks.chunks for index in part.ids if index not in (tokenizer.start, tokenizer.end)]
     assert words == tokenizer.encode("moon " * count)
 
 
