@@ -75,17 +75,17 @@ def lighthouse(brush: Brush, coat: Coat, lamps: bool) -> None:
         for side in (-1, 1):
             beam = polygon((0, -0.86), (side * 1.1, -1.08), (side * 1.1, -0.66))
             brush.shade(beam, (0, 0), (side * 1.1, 0), [LAMP, LAMP], [0.75, 0.0], shines=True)
-    tower = polygon((-0.12, -0.78), (0.12, -0.78), (0.2, 0), (-0.2, 0))
+    tower = polygon((-0.14, -0.78), (0.14, -0.78), (0.24, 0), (-0.24, 0))
     brush.fill(tower, rgb("#fbfaf6"))
     band = coat.main if coat.main != rgb("#f7f5f0") else rgb("#4a5568")
     with brush.inside(tower):
         for y in (-0.78, -0.46, -0.14):
             brush.fill(box(-0.3, y, 0.3, y + 0.19), band)
-        brush.shade(box(-0.3, -0.8, 0.3, 0), (-0.2, 0), (0.2, 0), [WHITE, rgb("#20104a")], [0.12, 0.4])
-    brush.fill(box(-0.17, -0.81, 0.17, -0.765), INK)
-    brush.fill(box(-0.085, -0.92, 0.085, -0.81), LAMP, shines=True)
+        brush.shade(box(-0.3, -0.8, 0.3, 0), (-0.24, 0), (0.24, 0), [WHITE, rgb("#20104a")], [0.12, 0.4])
+    brush.fill(box(-0.2, -0.81, 0.2, -0.765), INK)
+    brush.fill(box(-0.1, -0.92, 0.1, -0.81), LAMP, shines=True)
     brush.stroke(line((0, -0.92), (0, -0.81)), INK, 0.014)
-    brush.fill(polygon((-0.13, -0.91), (0, -1.03), (0.13, -0.91)), band)
+    brush.fill(polygon((-0.15, -0.91), (0, -1.04), (0.15, -0.91)), band)
     brush.fill(arch(-0.055, -0.12, 0.055, 0), INK)
     if lamps:
         brush.glow(0, -0.865, 0.3, LAMP, 0.95)

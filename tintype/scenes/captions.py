@@ -16,18 +16,17 @@ CAPITALISED = 0.15
 def complete(scene: Scene) -> str:
     """The one canonical caption that names every attribute of the scene."""
     setting = words.SETTINGS[scene.setting]
-    where = f"{setting.prepositions[0]} {setting.article} {setting.nouns[0]}"
-    parts = [where, words.TIMES[scene.time].phrases[0], words.SKIES[scene.sky].phrases[0]]
+    where = f"{setting.article} {setting.nouns[0]}"
+    parts = [words.TIMES[scene.time].phrases[0], words.SKIES[scene.sky].phrases[0]]
     if scene.subject is None:
-        parts[0] = f"{setting.article} {setting.nouns[0]}"
+        parts.insert(0, where)
     else:
         singular, plural = words.SUBJECTS[scene.subject][0]
         noun = " ".join(filter(None, (scene.colour, singular if scene.count == 1 else plural)))
         number = words.NUMBERS[scene.count][0]
-        parts.insert(0, with_article(noun) if number == "a" else f"{number} {noun}")
-        if scene.place is not None:
-            parts.insert(1, words.PLACES[scene.place][0])
-    return f"{with_article(words.STYLES[scene.style][0])} of {' '.join(parts)}"
+        preposition = f"{words.PLACES[scene.place][0]} of" if scene.place else setting.prepositions[0]
+        parts.insert(0, f"{with_article(noun) if number == 'a' else f'{number} {noun}'} {preposition} {where}")
+    return f"{_style(scene, words.STYLES[scene.style][0])} of {' '.join(parts)}"
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
@@ -47,6 +46,11 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
 def with_article(noun: str) -> str:
     """``noun`` after "a" or "an"."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def _style(scene: Scene, name: str) -> str:
+    """A style with its article; "pixel art" has none."""
+    return name if name == scene.style == "pixel art" else with_article(name)
 
 
 def _choose(rng: np.random.Generator, values: tuple[str, ...]) -> str:
@@ -122,8 +126,9 @@ def _sentence(scene: Scene, rng: np.random.Generator) -> str:
     text = " ".join(parts)
     if named["style"]:
         style = _synonym(rng, words.STYLES[scene.style])
-        return f"{with_article(style)} of {text}" if rng.random() < 0.7 else f"{text}, {style}"
-    return f"{_choose(rng, words.FRAMES)} {text}" if rng.random() < 0.12 else text
+        leads = "," not in text and rng.random() < 0.7
+        return f"{_style(scene, style)} of {text}" if leads else f"{text}, {style}"
+    return f"{_choose(rng, words.FRAMES)} {text}" if "," not in text and rng.random() < 0.12 else text
 
 
 def _place_subject(scene: Scene, rng: np.random.Generator, subject: str, where: str, placed: bool) -> list[str]:

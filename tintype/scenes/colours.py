@@ -54,7 +54,7 @@ NATURAL = {
     "pirate ship": rgb("#efe4cc"),
     "sailing boat": rgb("#fbfbf6"),
     "pyramid": rgb("#d9bd86"),
-    "cat": rgb("#6f6a74"),
+    "cat": rgb("#a8a0aa"),
     "house": rgb("#f0e3cf"),
     "hot-air balloon": rgb("#f4efe6"),
     "castle": rgb("#b3b0b4"),

@@ -24,24 +24,28 @@ class Setting:
 
 def _water(brush: Brush, light: Light, top: float, bottom: float, near: RGB, far: RGB, rng: Rng) -> None:
     """Water that mirrors the sky, with glitter."""
-    far = mix(brush.light(far), light.horizon, 0.45)
-    near = mix(brush.light(near), light.middle, 0.15)
+    far = mix(brush.light(far), light.horizon, 0.55)
+    near = mix(brush.light(near), light.middle, 0.3)
     brush.shade(box(-0.1, top, 1.1, bottom), (0, top), (0, bottom), [far, near], shines=True)
     for depth, x, length in rng.uniform((0.03, 0, 0.5), (1, 1, 1), size=(26, 3)):
         y = top + (bottom - top) * depth
         half = length * (0.02 + 0.055 * depth)
-        brush.stroke(line((x - half, y), (x + half, y)), mix(light.horizon, WHITE, 0.3), 0.003 + 0.004 * depth, 0.5, True)
+        brush.stroke(line((x - half, y), (x + half, y)), mix(light.horizon, WHITE, 0.3), 0.003 + 0.004 * depth, 0.4, True)
+    for depth, dx, length in rng.uniform((0, -1, 0.5), (1, 1, 1), size=(30, 3)):
+        x, y = light.sun[0] + dx * (0.03 + 0.05 * depth), top + (bottom - top) * depth
+        half = length * (0.025 + 0.03 * depth)
+        brush.stroke(line((x - half, y), (x + half, y)), light.shine, 0.004 + 0.005 * depth, 0.75 * light.glitter, True)
 
 
 def _beach(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
-    _water(brush, light, horizon, 0.8, rgb("#1fc3c8"), rgb("#1478c0"), rng)
+    _water(brush, light, horizon, 0.82, rgb("#1fc3c8"), rgb("#1478c0"), rng)
     tilt = rng.uniform(-0.012, 0.012)
-    shore = [(-0.1, 0.75 - tilt), (0.2, 0.735), (0.5, 0.755), (0.8, 0.735 + tilt), (1.1, 0.75)]
+    shore = [(-0.1, 0.78 - tilt), (0.2, 0.765), (0.5, 0.785), (0.8, 0.765 + tilt), (1.1, 0.78)]
     brush.fill(land(*((x, y - 0.028) for x, y in shore)), mix(WHITE, light.haze, 0.1), 0.55)
     brush.fill(land(*((x, y - 0.012) for x, y in shore)), WHITE, 0.9)
     brush.fill(land(*shore), rgb("#d9ac68"))
     sand = land(*((x, y + 0.022) for x, y in shore))
-    brush.shade(sand, (0, 0.76), (0, 1), [rgb("#ffe3a3"), rgb("#eebd72")])
+    brush.shade(sand, (0, 0.79), (0, 1), [rgb("#ffe3a3"), rgb("#eebd72")])
     for x, y, size in rng.uniform((0, 0.86, 0.004), (1, 0.98, 0.009), size=(12, 3)):
         brush.fill(oval(x, y, size * 1.6, size), rgb("#c98f52"), 0.6)
 
@@ -51,8 +55,8 @@ def _sea(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
     phase = rng.uniform(0, 6)
     for i, y in enumerate((0.72, 0.84, 0.93)):
         crest = [(x / 8, y + 0.012 * np.sin(1.9 * x + phase + 2 * i)) for x in range(-1, 10)]
-        colour = mix(brush.light(rgb("#0f62a6")), brush.light(rgb("#052c60")), i / 2)
-        brush.fill(land(*crest), mix(colour, light.middle, 0.12), 0.75, shines=True)
+        colour = mix(brush.light(rgb("#1a72b8")), brush.light(rgb("#06356e")), i / 2)
+        brush.fill(land(*crest), mix(colour, light.middle, 0.25), 0.6, shines=True)
         brush.stroke(curve(*crest), mix(light.horizon, WHITE, 0.3), 0.005, 0.6, shines=True)
 
 
@@ -111,8 +115,8 @@ def _peak(brush: Brush, light: Light, x: float, top: float, half: float, base: f
 def _forest(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
     for row, (base, height, code, haze) in enumerate(((0.66, 0.32, "#3f7d5c", 0.42), (0.71, 0.36, "#256446", 0.14))):
         colour = mix(brush.light(rgb(code)), light.haze, haze)
-        for i in range(-1, 9):
-            x = (i + 0.5 * row + rng.uniform(-0.15, 0.15)) / 8
+        for i in range(-1, 11):
+            x = (i + 0.5 * row + rng.uniform(-0.15, 0.15)) / 10
             edge = 1 + (0.55 if row else 0.25) * min(1.0, (2 * abs(x - 0.5)) ** 2)
             _fir(brush, x, base, height * edge * rng.uniform(0.9, 1.05), colour)
         brush.fill(box(-0.1, base - 0.03, 1.1, 1.02), colour, shines=True)
@@ -123,7 +127,7 @@ def _forest(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
 
 
 def _fir(brush: Brush, x: float, base: float, height: float, colour: RGB) -> None:
-    w = 0.24 * height
+    w = 0.27 * height
     top = base - height
     outline = [(x, top)]
     for i in (1, 2, 3):
@@ -234,7 +238,7 @@ def _canyon(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
 
 
 SETTINGS = {
-    "beach": Setting(_beach, horizon=0.56, stand=0.9, float_at=0.77),
+    "beach": Setting(_beach, horizon=0.56, stand=0.91, float_at=0.755),
     "sea": Setting(_sea, horizon=0.56, stand=0.83, float_at=0.83),
     "desert": Setting(_desert, horizon=0.6, stand=0.86),
     "mountains": Setting(_mountains, horizon=0.6, stand=0.88),

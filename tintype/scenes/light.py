@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from tintype.scenes.colours import RGB, mix, multiply, rgb
+
+SNOW = rgb("#f4f8ff")
 
 
 @dataclass(frozen=True)
@@ -18,10 +22,14 @@ class Light:
     rim: RGB
     rim_strength: float
     lamps: bool
+    sun: tuple[float, float]
+    shine: RGB
+    snow: float = 0.0
+    glitter: float = 1.0
 
     def on_ground(self, colour: RGB) -> RGB:
-        """A colour of the land in this light."""
-        return multiply(colour, self.ground)
+        """A colour of the land in this light, under what snow lies on it."""
+        return multiply(mix(colour, SNOW, self.snow), self.ground)
 
     def on_subject(self, colour: RGB) -> RGB:
         """A colour of the subject in this light, which is kinder than that on the land."""
@@ -39,6 +47,8 @@ LIGHTS = {
         rim=rgb("#ffffff"),
         rim_strength=0.55,
         lamps=False,
+        sun=(0.85, 0.14),
+        shine=rgb("#fffbe0"),
     ),
     "sunrise": Light(
         top=rgb("#8db4ec"),
@@ -50,28 +60,34 @@ LIGHTS = {
         rim=rgb("#fff6d8"),
         rim_strength=0.7,
         lamps=False,
+        sun=(0.2, 0.53),
+        shine=rgb("#fff6c4"),
     ),
     "sunset": Light(
         top=rgb("#43206e"),
         middle=rgb("#d63e68"),
         horizon=rgb("#ff9e38"),
         haze=rgb("#e8744e"),
-        ground=(0.78, 0.52, 0.5),
+        ground=(0.88, 0.63, 0.64),
         subject=(0.96, 0.82, 0.78),
         rim=rgb("#ffc070"),
         rim_strength=0.8,
         lamps=True,
+        sun=(0.78, 0.52),
+        shine=rgb("#ffdc6a"),
     ),
     "night": Light(
         top=rgb("#050a26"),
         middle=rgb("#101d4e"),
         horizon=rgb("#2a417c"),
         haze=rgb("#22356a"),
-        ground=(0.27, 0.34, 0.6),
+        ground=(0.34, 0.43, 0.72),
         subject=(0.78, 0.8, 0.98),
         rim=rgb("#9cc4ff"),
         rim_strength=0.85,
         lamps=True,
+        sun=(0.14, 0.14),
+        shine=rgb("#cfdcff"),
     ),
 }
 
@@ -79,18 +95,22 @@ OVERCAST = {  # sky: (veil by day, how much of it, how much darker the land)
     "clear": (rgb("#000000"), 0.0, 1.0),
     "rainbow": (rgb("#9db4d0"), 0.12, 1.0),
     "cosmic": (rgb("#000000"), 0.0, 0.95),
-    "cloudy": (rgb("#aab6c6"), 0.4, 0.92),
+    "cloudy": (rgb("#b4c2d4"), 0.38, 0.92),
     "rain": (rgb("#5d6c80"), 0.68, 0.74),
-    "snow": (rgb("#d5dde8"), 0.58, 0.96),
+    "snow": (rgb("#a9b8cd"), 0.62, 0.94),
 }
 
+SNOW_COVER = 0.42
+GLITTER = {"rain": 0.0, "snow": 0.0, "cloudy": 0.6}
 VEIL_LIGHT = {"day": 1.0, "sunrise": 0.95, "sunset": 0.6, "night": 0.3}
 COSMIC_TOP, COSMIC_MIDDLE = rgb("#1c0d4a"), rgb("#6a2fa8")
 
 
-def light_of(time: str, sky: str) -> Light:
-    """The light at a time of day under a sky."""
+def light_of(time: str, sky: str, rng: np.random.Generator) -> Light:
+    """The light at a time of day under a sky; ``rng`` moves the sun a little."""
     light = LIGHTS[time]
+    x, y = light.sun
+    sun = (x + rng.uniform(-0.05, 0.05), y + rng.uniform(-0.02, 0.02))
     veil, share, dim = OVERCAST[sky]
     veil = multiply(veil, (VEIL_LIGHT[time],) * 3)
     if sky == "cosmic":
@@ -107,4 +127,7 @@ def light_of(time: str, sky: str) -> Light:
         horizon=mix(light.horizon, veil, share * 0.6),
         haze=mix(light.haze, veil, share * 0.6),
         ground=multiply(light.ground, (dim, dim, dim)),
+        sun=sun,
+        snow=SNOW_COVER if sky == "snow" else 0.0,
+        glitter=GLITTER.get(sky, 1.0),
     )

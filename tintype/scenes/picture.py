@@ -21,11 +21,11 @@ def paint(scene: Scene, size: int) -> np.ndarray:
 
 def _paint_flat(scene: Scene, size: int) -> np.ndarray:
     pixels = np.zeros((size, size, 4), np.uint8)
-    light, setting = light_of(scene.time, scene.sky), SETTINGS[scene.setting]
+    light, setting = light_of(scene.time, scene.sky, _chance(scene, "light")), SETTINGS[scene.setting]
     with skia.Surface(pixels) as canvas:
         canvas.scale(size, size)
         brush = Brush(canvas, light.on_ground)
-        paint_sky(brush, scene.time, scene.sky, light, setting.horizon, _chance(scene, "sky"))
+        paint_sky(brush, scene, light, setting.horizon, _chance(scene, "sky"))
         setting.paint(brush, light, setting.horizon, _chance(scene, "setting"))
         paint_subjects(brush, scene, setting, light, _chance(scene, "subject"))
         paint_weather(brush, scene.sky, _chance(scene, "weather"))

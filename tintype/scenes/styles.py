@@ -8,7 +8,7 @@ import numpy as np
 from tintype.scenes.brush import skia
 
 PIXEL_GRID = 64
-PIXEL_LEVELS = 7
+PIXEL_LEVELS = 10
 PAPER = np.array([250, 247, 238], dtype=np.float32)
 
 
@@ -45,7 +45,7 @@ def _watercolour(picture: np.ndarray, size: int, rng: np.random.Generator) -> np
     row = np.clip(row + reach * wobble_y, 0, size - 1).astype(np.intp)
     column = np.clip(column + reach * wobble_x, 0, size - 1).astype(np.intp)
     wet = picture[row, column].astype(np.float32)
-    thin = np.clip(0.2 + 0.13 * cloud + 0.07 * grain, 0.02, 0.6)[..., None]
+    thin = np.clip(0.2 + 0.13 * cloud + 0.04 * grain, 0.02, 0.6)[..., None]
     wet += (PAPER - wet) * thin
     bare = _margin(size, wobble_x + 0.6 * cloud)[..., None]
     return (wet + (PAPER - wet) * bare).astype(np.uint8)
@@ -71,9 +71,8 @@ def _field(size: int, cells: int, layer: int) -> np.ndarray:
     image = skia.Image.fromarray(np.repeat(bumps[..., None], 4, axis=2) | np.array([0, 0, 0, 255], np.uint8))
     wide = np.zeros((size, size, 4), np.uint8)
     with skia.Surface(wide) as canvas:
-        source = skia.Rect(2, 2, cells + 2, cells + 2)
-        cubic = skia.SamplingOptions(skia.CubicResampler.Mitchell())
-        canvas.drawImageRect(image, source, skia.Rect(size, size), cubic)
+        canvas.scale(size / cells, size / cells)
+        canvas.drawImage(image, -2, -2, skia.SamplingOptions(skia.CubicResampler.Mitchell()))
     field = wide[..., 0].astype(np.float32) / 127.5 - 1
     return (field - field.mean()) / (2 * field.std())
 

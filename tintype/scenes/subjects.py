@@ -28,19 +28,19 @@ class Subject:
 
 
 SUBJECTS = {
-    "pirate ship": Subject(vessels.pirate_ship, 0.5, 0.56),
+    "pirate ship": Subject(vessels.pirate_ship, 0.48, 0.56),
     "sailing boat": Subject(vessels.sailing_boat, 0.5, 0.48),
-    "pyramid": Subject(buildings.pyramid, 0.38, 0.82),
+    "pyramid": Subject(buildings.pyramid, 0.35, 0.82),
     "cat": Subject(animals.cat, 0.44, 0.4),
     "house": Subject(buildings.house, 0.42, 0.5),
     "palm tree": Subject(nature.palm_tree, 0.58, 0.3),
     "hot-air balloon": Subject(vessels.balloon, 0.52, 0.36),
     "castle": Subject(buildings.castle, 0.46, 0.52),
     "rocket": Subject(vessels.rocket, 0.56, 0.3),
-    "lighthouse": Subject(buildings.lighthouse, 0.56, 0.2),
+    "lighthouse": Subject(buildings.lighthouse, 0.58, 0.24),
     "pine tree": Subject(nature.pine_tree, 0.54, 0.4),
     "windmill": Subject(buildings.windmill, 0.52, 0.3),
-    "tent": Subject(buildings.tent, 0.33, 0.8),
+    "tent": Subject(buildings.tent, 0.31, 0.8),
     "car": Subject(vessels.car, 0.25, 0.84),
     "flower": Subject(nature.flower, 0.5, 0.36),
     "mushroom": Subject(nature.mushroom, 0.42, 0.52),
@@ -61,7 +61,8 @@ def paint_subjects(brush: Brush, scene: Scene, setting: Setting, light: Light, r
     centres = GROUPS.get(scene.count) or (CENTRES[scene.place],)
     for centre in centres:
         scale = SUBJECTS[scene.subject].height * GROUP_SCALE[scene.count] * rng.uniform(0.94, 1.06)
-        x = centre + rng.uniform(-0.025, 0.025)
+        margin = 0.92 * scale * SUBJECTS[scene.subject].half_width
+        x = min(max(centre + rng.uniform(-0.025, 0.025), margin), 1 - margin)
         y = _foot(scene, setting) + rng.uniform(-0.012, 0.012)
         _paint_one(brush, scene, light, x, y, scale)
 
@@ -74,7 +75,7 @@ def _foot(scene: Scene, setting: Setting) -> float:
 
 def _floats(scene: Scene) -> bool:
     """On water: boats wherever there is some, everything else on a raft at sea."""
-    return scene.setting in WATERS and scene.subject in BOATS or scene.setting == "sea"
+    return scene.setting == "sea" or (scene.setting in WATERS and scene.subject in BOATS)
 
 
 def _paint_one(brush: Brush, scene: Scene, light: Light, x: float, y: float, scale: float) -> None:

@@ -119,7 +119,4 @@ STYLES = {
 
 FRAMES = ("a picture of", "an image of", "a scene with", "a view of")
 
-FUNCTION_WORDS = frozenset(
-    "a an and are at beneath by during falling heavy in is it of on one over pair single the there to trio under "
-    "weather while with style side".split()
-)
+FUNCTION_WORDS = frozenset(("a", "an", "at", "beneath", "by", "during", "in", "of", "on", "the", "to", "under", "with"))
