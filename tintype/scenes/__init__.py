@@ -5,4 +5,15 @@ from tintype.scenes.paint import draw
 from tintype.scenes.scene import Scene, is_held_out, sample
 from tintype.scenes.vocabulary import FULL, SMALL, Vocabulary, known_words
 
-__all__ = ["FULL", "SMALL", "Scene", "Vocabulary", "caption", "complete", "draw", "is_held_out", "known_words", "sample"]
+__all__ = [
+    "FULL",
+    "SMALL",
+    "Scene",
+    "Vocabulary",
+    "caption",
+    "complete",
+    "draw",
+    "is_held_out",
+    "known_words",
+    "sample",
+]

@@ -53,6 +53,12 @@ def curve(*points: Point, closed: bool = False) -> skia.Path:
     return path
 
 
+def symmetric(*points: Point) -> skia.Path:
+    """A smooth closed shape whose right half, from top to bottom, goes through ``points``."""
+    left = [(-x, y) for x, y in reversed(points) if x]
+    return curve(*points, *left, closed=True)
+
+
 def land(*ridge: Point, base: float = 1.02) -> skia.Path:
     """Everything under a smooth ridge."""
     path = curve(*ridge)

@@ -1,12 +1,14 @@
 """Subjects with walls: each stands on y = 0 and is one unit high."""
 
 from tintype.scenes.brush import Brush, arch, box, line, oval, polygon
-from tintype.scenes.colours import CREAM, DARK_WOOD, INK, LAMP, WHITE, WOOD, Coat, mix, rgb
+from tintype.scenes.colours import CREAM, DARK_WOOD, INK, LAMP, RGB, WHITE, WOOD, Coat, mix, rgb
 
 
 def _window(brush: Brush, x: float, y: float, half: float, lamps: bool) -> None:
     """A round-topped window, lit at night."""
-    brush.fill(arch(x - half, y - 1.4 * half, x + half, y + 1.4 * half), LAMP if lamps else rgb("#3c5878"), shines=lamps)
+    brush.fill(
+        arch(x - half, y - 1.4 * half, x + half, y + 1.4 * half), LAMP if lamps else rgb("#3c5878"), shines=lamps
+    )
     if lamps:
         brush.glow(x, y, 3 * half, LAMP, 0.45)
 
@@ -20,14 +22,18 @@ def pyramid(brush: Brush, coat: Coat, lamps: bool) -> None:
         t = i / 8
         brush.stroke(line((-0.82 * t, t - 1), (0.22 * t, 1.04 * t - 1), (0.82 * t, t - 1)), coat.dark, 0.01, 0.5)
     brush.fill(polygon((0, -1), (-0.1, -0.88), (0.03, -0.873)), mix(coat.light, CREAM, 0.7))
-    brush.fill(polygon((-0.23, 0.022), (-0.19, -0.13), (-0.09, -0.125), (-0.06, 0.03)), LAMP if lamps else INK, shines=lamps)
+    brush.fill(
+        polygon((-0.23, 0.022), (-0.19, -0.13), (-0.09, -0.125), (-0.06, 0.03)), LAMP if lamps else INK, shines=lamps
+    )
 
 
 def house(brush: Brush, coat: Coat, lamps: bool) -> None:
     """Coloured walls under a steep roof, with door, windows and chimney."""
     roof = rgb("#5a4356")
     brush.fill(box(0.22, -0.96, 0.34, -0.6), rgb("#8a5a50"))
-    brush.shade(box(-0.44, -0.56, 0.44, 0), (-0.44, 0), (0.44, 0), [coat.light, coat.main, coat.dark], stops=[0, 0.5, 1])
+    brush.shade(
+        box(-0.44, -0.56, 0.44, 0), (-0.44, 0), (0.44, 0), [coat.light, coat.main, coat.dark], stops=[0, 0.5, 1]
+    )
     brush.fill(polygon((-0.44, -0.55), (0, -0.97), (0.44, -0.55)), coat.main)
     brush.stroke(line((-0.53, -0.5), (0, -1.0), (0.53, -0.5)), roof, 0.09)
     _window(brush, -0.24, -0.3, 0.09, lamps)
@@ -53,7 +59,7 @@ def castle(brush: Brush, coat: Coat, lamps: bool) -> None:
         brush.stroke(line((x, -0.2), (x, 0)), INK, 0.012)
 
 
-def _tower(brush: Brush, coat: Coat, x: float, half: float, top: float, tip: float, roof) -> None:
+def _tower(brush: Brush, coat: Coat, x: float, half: float, top: float, tip: float, roof: RGB) -> None:
     colours = [coat.light, coat.main, coat.dark]
     brush.shade(box(x - half, top, x + half, 0), (x - half, 0), (x + half, 0), colours, stops=[0, 0.4, 1])
     brush.fill(polygon((x - 1.3 * half, top + 0.01), (x, tip), (x + 1.3 * half, top + 0.01)), roof)
@@ -77,15 +83,14 @@ def lighthouse(brush: Brush, coat: Coat, lamps: bool) -> None:
             brush.shade(beam, (0, 0), (side * 1.1, 0), [LAMP, LAMP], [0.75, 0.0], shines=True)
     tower = polygon((-0.14, -0.78), (0.14, -0.78), (0.24, 0), (-0.24, 0))
     brush.fill(tower, rgb("#fbfaf6"))
-    band = coat.main if coat.main != rgb("#f7f5f0") else rgb("#4a5568")
     with brush.inside(tower):
         for y in (-0.78, -0.46, -0.14):
-            brush.fill(box(-0.3, y, 0.3, y + 0.19), band)
+            brush.fill(box(-0.3, y, 0.3, y + 0.19), coat.main)
         brush.shade(box(-0.3, -0.8, 0.3, 0), (-0.24, 0), (0.24, 0), [WHITE, rgb("#20104a")], [0.12, 0.4])
     brush.fill(box(-0.2, -0.81, 0.2, -0.765), INK)
     brush.fill(box(-0.1, -0.92, 0.1, -0.81), LAMP, shines=True)
     brush.stroke(line((0, -0.92), (0, -0.81)), INK, 0.014)
-    brush.fill(polygon((-0.15, -0.91), (0, -1.04), (0.15, -0.91)), band)
+    brush.fill(polygon((-0.15, -0.91), (0, -1.04), (0.15, -0.91)), coat.main)
     brush.fill(arch(-0.055, -0.12, 0.055, 0), INK)
     if lamps:
         brush.glow(0, -0.865, 0.3, LAMP, 0.95)
@@ -109,7 +114,13 @@ def windmill(brush: Brush, coat: Coat, lamps: bool) -> None:
 
 def tent(brush: Brush, coat: Coat, lamps: bool) -> None:
     """A ridge tent with an open door."""
-    brush.shade(polygon((0, -1), (-0.78, 0), (0.78, 0)), (-0.7, 0), (0.7, 0), [coat.light, coat.main, coat.dark], stops=[0, 0.5, 1])
+    brush.shade(
+        polygon((0, -1), (-0.78, 0), (0.78, 0)),
+        (-0.7, 0),
+        (0.7, 0),
+        [coat.light, coat.main, coat.dark],
+        stops=[0, 0.5, 1],
+    )
     brush.fill(polygon((0, -0.78), (-0.26, 0), (0.26, 0)), LAMP if lamps else INK, shines=lamps)
     brush.fill(polygon((0, -0.8), (0.29, 0), (0.42, 0), (0.1, -0.5)), mix(coat.main, WHITE, 0.5))
     brush.fill(polygon((0, -0.8), (-0.29, 0), (-0.42, 0), (-0.1, -0.5)), mix(coat.main, WHITE, 0.65))

@@ -59,7 +59,7 @@ NATURAL = {
     "hot-air balloon": rgb("#f4efe6"),
     "castle": rgb("#b3b0b4"),
     "rocket": rgb("#e3e8ee"),
-    "lighthouse": rgb("#f7f5f0"),
+    "lighthouse": rgb("#4a5568"),
     "windmill": rgb("#efe6d6"),
     "tent": rgb("#d8cba6"),
     "car": rgb("#cdd3da"),

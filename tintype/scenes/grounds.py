@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tintype.scenes.brush import Brush, box, curve, land, line, oval, polygon
-from tintype.scenes.colours import LAMP, RGB, WHITE, mix, rgb
+from tintype.scenes.colours import BLACK, LAMP, RGB, WHITE, mix, rgb
 from tintype.scenes.light import Light
 
 Rng = np.random.Generator
@@ -24,13 +24,15 @@ class Setting:
 
 def _water(brush: Brush, light: Light, top: float, bottom: float, near: RGB, far: RGB, rng: Rng) -> None:
     """Water that mirrors the sky, with glitter."""
-    far = mix(brush.light(far), light.horizon, 0.55)
-    near = mix(brush.light(near), light.middle, 0.3)
+    far = mix(brush.light(far), light.horizon, light.mirror)
+    near = mix(brush.light(near), light.middle, 0.5 * light.mirror)
     brush.shade(box(-0.1, top, 1.1, bottom), (0, top), (0, bottom), [far, near], shines=True)
     for depth, x, length in rng.uniform((0.03, 0, 0.5), (1, 1, 1), size=(26, 3)):
         y = top + (bottom - top) * depth
         half = length * (0.02 + 0.055 * depth)
-        brush.stroke(line((x - half, y), (x + half, y)), mix(light.horizon, WHITE, 0.3), 0.003 + 0.004 * depth, 0.4, True)
+        brush.stroke(
+            line((x - half, y), (x + half, y)), mix(light.horizon, WHITE, 0.3), 0.003 + 0.004 * depth, 0.4, True
+        )
     for depth, dx, length in rng.uniform((0, -1, 0.5), (1, 1, 1), size=(30, 3)):
         x, y = light.sun[0] + dx * (0.03 + 0.05 * depth), top + (bottom - top) * depth
         half = length * (0.025 + 0.03 * depth)
@@ -56,7 +58,7 @@ def _sea(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
     for i, y in enumerate((0.72, 0.84, 0.93)):
         crest = [(x / 8, y + 0.012 * np.sin(1.9 * x + phase + 2 * i)) for x in range(-1, 10)]
         colour = mix(brush.light(rgb("#1a72b8")), brush.light(rgb("#06356e")), i / 2)
-        brush.fill(land(*crest), mix(colour, light.middle, 0.25), 0.6, shines=True)
+        brush.fill(land(*crest), mix(colour, light.middle, 0.4 * light.mirror), 0.6, shines=True)
         brush.stroke(curve(*crest), mix(light.horizon, WHITE, 0.3), 0.005, 0.6, shines=True)
 
 
@@ -69,7 +71,9 @@ def _desert(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
     )
     for ridge, code, haze in dunes:
         colour = mix(brush.light(rgb(code)), light.haze, haze)
-        brush.shade(land(*ridge), (0, 0.55), (0, 1), [mix(colour, WHITE, 0.15), mix(colour, rgb("#8a3d22"), 0.3)], shines=True)
+        brush.shade(
+            land(*ridge), (0, 0.55), (0, 1), [mix(colour, WHITE, 0.15), mix(colour, rgb("#8a3d22"), 0.3)], shines=True
+        )
     for y in (0.86, 0.91, 0.96):
         ripple = curve((-0.1, y), (0.25, y - 0.012), (0.55, y + 0.006), (1.1, y - 0.01))
         brush.stroke(ripple, rgb("#c47a3a"), 0.006, 0.4)
@@ -87,7 +91,11 @@ def _cactus(brush: Brush, x: float, y: float, height: float) -> None:
 
 def _mountains(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
     shift = rng.uniform(-0.05, 0.05)
-    for x, top, half, haze in ((0.5 + shift, 0.3, 0.34, 0.5), (0.1 - shift, 0.24, 0.38, 0.25), (0.92 + shift, 0.2, 0.4, 0.18)):
+    for x, top, half, haze in (
+        (0.5 + shift, 0.3, 0.34, 0.5),
+        (0.1 - shift, 0.24, 0.38, 0.25),
+        (0.92 + shift, 0.2, 0.4, 0.18),
+    ):
         _peak(brush, light, x, top, half, horizon + 0.1, haze)
     hills = (
         ([(-0.1, 0.64), (0.25, 0.67), (0.55 + shift, 0.62), (1.1, 0.66)], "#4f7f6a", 0.3),
@@ -95,7 +103,9 @@ def _mountains(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
     )
     for ridge, code, haze in hills:
         colour = mix(brush.light(rgb(code)), light.haze, haze)
-        brush.shade(land(*ridge), (0, 0.62), (0, 1), [mix(colour, WHITE, 0.1), mix(colour, rgb("#16302c"), 0.3)], shines=True)
+        brush.shade(
+            land(*ridge), (0, 0.62), (0, 1), [mix(colour, WHITE, 0.1), mix(colour, rgb("#16302c"), 0.3)], shines=True
+        )
 
 
 def _peak(brush: Brush, light: Light, x: float, top: float, half: float, base: float, haze: float) -> None:
@@ -104,29 +114,45 @@ def _peak(brush: Brush, light: Light, x: float, top: float, half: float, base: f
 
     slope = (base - top) / half
     brush.fill(polygon((x - half, base), (x, top), (x + half, base)), tone("#8a92a8"), shines=True)
-    brush.fill(polygon((x, top), (x + half, base), (x + 0.1 * half, base), (x - 0.03, top + 0.16)), tone("#636b86"), shines=True)
+    brush.fill(
+        polygon((x, top), (x + half, base), (x + 0.1 * half, base), (x - 0.03, top + 0.16)),
+        tone("#636b86"),
+        shines=True,
+    )
     cap = 0.36 * half
     y = top + slope * cap
-    snow = [(x, top), (x + cap, y), (x + 0.4 * cap, y - 0.03), (x + 0.1 * cap, y + 0.03), (x - 0.4 * cap, y - 0.035), (x - cap, y)]
+    snow = [
+        (x, top),
+        (x + cap, y),
+        (x + 0.4 * cap, y - 0.03),
+        (x + 0.1 * cap, y + 0.03),
+        (x - 0.4 * cap, y - 0.035),
+        (x - cap, y),
+    ]
     brush.fill(polygon(*snow), tone("#fbfdff"), shines=True)
-    brush.fill(polygon((x, top), (x + cap, y), (x + 0.4 * cap, y - 0.03), (x + 0.1 * cap, y - 0.01)), tone("#cdd8ea"), shines=True)
+    brush.fill(
+        polygon((x, top), (x + cap, y), (x + 0.4 * cap, y - 0.03), (x + 0.1 * cap, y - 0.01)),
+        tone("#cdd8ea"),
+        shines=True,
+    )
 
 
 def _forest(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
-    for row, (base, height, code, haze) in enumerate(((0.66, 0.32, "#3f7d5c", 0.42), (0.71, 0.36, "#256446", 0.14))):
+    for row, (base, height, code, haze) in enumerate(((0.66, 0.32, "#4a9068", 0.42), (0.71, 0.36, "#2c7a50", 0.1))):
         colour = mix(brush.light(rgb(code)), light.haze, haze)
-        for i in range(-1, 11):
-            x = (i + 0.5 * row + rng.uniform(-0.15, 0.15)) / 10
+        for i in range(-1, 10):
+            x = (i + 0.5 * row + rng.uniform(-0.15, 0.15)) / 9
             edge = 1 + (0.55 if row else 0.25) * min(1.0, (2 * abs(x - 0.5)) ** 2)
-            _fir(brush, x, base, height * edge * rng.uniform(0.9, 1.05), colour)
-        brush.fill(box(-0.1, base - 0.03, 1.1, 1.02), colour, shines=True)
+            _fir(brush, light, x, base, height * edge * rng.uniform(0.88, 1.08), colour)
+        brush.fill(box(-0.1, base - 0.02, 1.1, 1.02), mix(colour, BLACK, 0.3), shines=True)
     floor = land((-0.1, 0.71), (0.3, 0.735), (0.7, 0.715), (1.1, 0.73))
     brush.shade(floor, (0, 0.7), (0, 1), [rgb("#6fae4a"), rgb("#2c6a38")])
     for x, y in rng.uniform((0, 0.8), (1, 0.98), size=(16, 2)):
         brush.stroke(line((x - 0.01, y - 0.02), (x, y), (x + 0.01, y - 0.022)), rgb("#9ad05c"), 0.005, 0.7)
 
 
-def _fir(brush: Brush, x: float, base: float, height: float, colour: RGB) -> None:
+def _fir(brush: Brush, light: Light, x: float, base: float, height: float, colour: RGB) -> None:
+    """A fir against the sky, bright at its tip and dark at its foot."""
     w = 0.27 * height
     top = base - height
     outline = [(x, top)]
@@ -134,7 +160,8 @@ def _fir(brush: Brush, x: float, base: float, height: float, colour: RGB) -> Non
         y = top + height * i / 3.2
         outline += [(x + w * i / 3, y), (x + w * (i / 3 - 0.16), y - 0.012)]
     left = [(2 * x - px, py) for px, py in reversed(outline[1:])]
-    brush.fill(polygon(*outline, (x, base), *left), colour, shines=True)
+    tones = [mix(colour, light.rim, 0.22), colour, mix(colour, BLACK, 0.3)]
+    brush.shade(polygon(*outline, (x, base), *left), (0, top), (0, base), tones, shines=True)
 
 
 def _city(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
@@ -146,7 +173,9 @@ def _city(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
             x0, x1 = (i - 0.1) / n, (i + 0.84) / n
             edge = 0.55 + 0.5 * abs(2 * (i + 0.5) / n - 1) if row else 1.0
             top = base - edge * rng.uniform(*heights)
-            brush.shade(box(x0, top, x1, base + 0.02), (0, top), (0, base), [colour, mix(colour, light.haze, 0.3)], shines=True)
+            brush.shade(
+                box(x0, top, x1, base + 0.02), (0, top), (0, base), [colour, mix(colour, light.haze, 0.3)], shines=True
+            )
             if rng.random() < 0.4:
                 brush.fill(polygon((x0, top), ((x0 + x1) / 2, top - 0.05), (x1, top)), colour, shines=True)
             if row:
@@ -178,7 +207,9 @@ def _meadow(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
     )
     for ridge, code, haze in hills:
         colour = mix(brush.light(rgb(code)), light.haze, haze)
-        brush.shade(land(*ridge), (0, 0.56), (0, 1), [mix(colour, WHITE, 0.12), mix(colour, rgb("#1d5a30"), 0.35)], shines=True)
+        brush.shade(
+            land(*ridge), (0, 0.56), (0, 1), [mix(colour, WHITE, 0.12), mix(colour, rgb("#1d5a30"), 0.35)], shines=True
+        )
     petals = [rgb("#ffffff"), rgb("#ff8fb8"), rgb("#ffe25c")]
     for i, (x, depth) in enumerate(rng.uniform((0, 0), (1, 1), size=(42, 2))):
         y = 0.76 + 0.22 * depth
@@ -193,7 +224,10 @@ def _lake(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
     _water(brush, light, horizon, 0.9, rgb("#3a8fb0"), rgb("#6fc0d8"), rng)
     mirrored = land(*((x, 2 * horizon - y - 0.01) for x, y in ridge), base=horizon)
     brush.fill(mirrored, colour, 0.5, shines=True)
-    brush.fill(land((-0.1, horizon - 0.012), (0.5, horizon - 0.006), (1.1, horizon - 0.014), base=horizon + 0.006), rgb("#3f8a4a"))
+    brush.fill(
+        land((-0.1, horizon - 0.012), (0.5, horizon - 0.006), (1.1, horizon - 0.014), base=horizon + 0.006),
+        rgb("#3f8a4a"),
+    )
     bank = land((-0.1, 0.8), (0.15, 0.85), (0.5, 0.885), (0.85, 0.85), (1.1, 0.8))
     brush.shade(bank, (0, 0.8), (0, 1), [rgb("#6cba50"), rgb("#2c7a3c")])
     for side in (0.05, 0.95):
@@ -212,22 +246,34 @@ def _snowfield(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
     )
     for i, (ridge, code, haze) in enumerate(snows):
         colour = mix(brush.light(rgb(code)), light.haze, haze)
-        brush.shade(land(*ridge), (0, 0.55), (0, 1), [colour, mix(colour, brush.light(rgb("#8fb4e4")), 0.6)], shines=True)
+        brush.shade(
+            land(*ridge), (0, 0.55), (0, 1), [colour, mix(colour, brush.light(rgb("#8fb4e4")), 0.6)], shines=True
+        )
         if i == 1:
             for x in (0.04, 0.12, 0.9, 0.97):
-                _fir(brush, x, 0.7, rng.uniform(0.16, 0.2), brush.light(rgb("#4d8078")))
-                _fir(brush, x, 0.62, 0.07, brush.light(rgb("#f4f9ff")))
+                _fir(brush, light, x, 0.7, rng.uniform(0.16, 0.2), brush.light(rgb("#4d8078")))
+                _fir(brush, light, x, 0.62, 0.07, brush.light(rgb("#f4f9ff")))
 
 
 def _canyon(brush: Brush, light: Light, horizon: float, rng: Rng) -> None:
     shift = rng.uniform(-0.02, 0.02)
     mesa = mix(brush.light(rgb("#c8694a")), light.haze, 0.4)
     brush.fill(polygon((0.3, 0.7), (0.36, 0.46), (0.62, 0.46), (0.7, 0.7)), mesa, shines=True)
-    brush.fill(land((-0.1, 0.66), (0.5, 0.64), (1.1, 0.66)), mix(brush.light(rgb("#d98850")), light.haze, 0.25), shines=True)
+    brush.fill(
+        land((-0.1, 0.66), (0.5, 0.64), (1.1, 0.66)), mix(brush.light(rgb("#d98850")), light.haze, 0.25), shines=True
+    )
     for mirrored in (False, True):
         with brush.at(1.0 if mirrored else 0.0, 0.0, (-1.0, 1.0) if mirrored else 1.0):
-            wall = polygon((-0.1, 0.18), (0.13 + shift, 0.2), (0.16 + shift, 0.34), (0.22, 0.36), (0.23, 0.52), (0.32, 0.56),
-                           (0.34, 0.76), (-0.1, 0.8))  # fmt: skip
+            wall = polygon(
+                (-0.1, 0.18),
+                (0.13 + shift, 0.2),
+                (0.16 + shift, 0.34),
+                (0.22, 0.36),
+                (0.23, 0.52),
+                (0.32, 0.56),
+                (0.34, 0.76),
+                (-0.1, 0.8),
+            )
             with brush.inside(wall):
                 for i, code in enumerate(("#d9653c", "#b8482e", "#e07a48", "#a83e2c", "#cc5a38", "#b04630")):
                     y = 0.16 + 0.11 * i

@@ -11,7 +11,12 @@ SNOW = rgb("#f4f8ff")
 
 @dataclass(frozen=True)
 class Light:
-    """The colours of the air: sky from top to horizon, haze over far things, and what falls on near ones."""
+    """The colours of the air, and what falls on things.
+
+    ``haze`` veils what is far, ``ground`` and ``subject`` multiply the colours of land and subject, ``rim`` outlines
+    the subject, ``sun`` is where sun or moon stands and ``shine`` its colour, ``mirror`` how much sky the water shows,
+    ``snow`` how much of the land is covered, ``glitter`` how bright the sun's path on the water is.
+    """
 
     top: RGB
     middle: RGB
@@ -24,6 +29,7 @@ class Light:
     lamps: bool
     sun: tuple[float, float]
     shine: RGB
+    mirror: float
     snow: float = 0.0
     glitter: float = 1.0
 
@@ -49,6 +55,7 @@ LIGHTS = {
         lamps=False,
         sun=(0.85, 0.14),
         shine=rgb("#fffbe0"),
+        mirror=0.5,
     ),
     "sunrise": Light(
         top=rgb("#8db4ec"),
@@ -62,6 +69,7 @@ LIGHTS = {
         lamps=False,
         sun=(0.2, 0.53),
         shine=rgb("#fff6c4"),
+        mirror=0.7,
     ),
     "sunset": Light(
         top=rgb("#43206e"),
@@ -75,19 +83,21 @@ LIGHTS = {
         lamps=True,
         sun=(0.78, 0.52),
         shine=rgb("#ffdc6a"),
+        mirror=0.85,
     ),
     "night": Light(
         top=rgb("#050a26"),
         middle=rgb("#101d4e"),
         horizon=rgb("#2a417c"),
         haze=rgb("#22356a"),
-        ground=(0.34, 0.43, 0.72),
+        ground=(0.38, 0.47, 0.8),
         subject=(0.78, 0.8, 0.98),
         rim=rgb("#9cc4ff"),
         rim_strength=0.85,
         lamps=True,
         sun=(0.14, 0.14),
         shine=rgb("#cfdcff"),
+        mirror=0.5,
     ),
 }
 

@@ -14,7 +14,7 @@ NATURAL_COLOUR = 1 / 8
 MANY_OF_IT = 1 / 3
 
 HELD_OUT_OF_100 = 8
-HELD_OUT_SALT = "tintype"
+HELD_OUT_SALT = "tintype 20"
 
 
 @dataclass(frozen=True)

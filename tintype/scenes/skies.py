@@ -10,6 +10,7 @@ from tintype.scenes.light import Light
 from tintype.scenes.scene import Scene
 
 RAINBOW = [rgb(code) for code in ("#f0323c", "#ff8a1e", "#ffe135", "#3cc552", "#2f7bf0", "#8a3fd0")]
+STARS = 90
 PLANET_PLACES = ((0.16, 0.15, 0.09), (0.62, 0.1, 0.05), (0.4, 0.25, 0.03))
 NEBULA = [rgb(code) for code in ("#ff4fb0", "#4fd8ff", "#b46cff", "#ff9a5c")]
 PLANETS = [(rgb("#ffd9a0"), rgb("#b0552e")), (rgb("#a8f0ff"), rgb("#2456a8")), (rgb("#ffb8e0"), rgb("#7a2a8c"))]
@@ -22,8 +23,8 @@ def paint_sky(brush: Brush, scene: Scene, light: Light, horizon: float, rng: np.
     brush.shade(box(-0.1, -0.1, 1.1, 1.1), (0, 0), (0, 1), air, stops=[0, 0.55 * horizon, horizon, 1], shines=True)
     if sky == "cosmic":
         _nebula(brush, rng)
-    if time == "night" or sky == "cosmic":
-        _stars(brush, 90 if sky in ("clear", "cosmic") else 30, horizon, rng)
+    if sky == "cosmic" or (time == "night" and sky in ("clear", "rainbow")):
+        _stars(brush, horizon, rng)
     if sky == "cosmic":
         _planets(brush, rng)
     if sky not in ("rain", "snow"):
@@ -65,9 +66,9 @@ def _crescent() -> skia.Path:
     return skia.Op(outer, bite, skia.PathOp.kDifference_PathOp)
 
 
-def _stars(brush: Brush, count: int, horizon: float, rng: np.random.Generator) -> None:
-    places = rng.uniform((0, 0), (1, 0.92 * horizon), size=(count, 2))
-    sizes = rng.uniform(0.0016, 0.0042, size=count)
+def _stars(brush: Brush, horizon: float, rng: np.random.Generator) -> None:
+    places = rng.uniform((0, 0), (1, 0.92 * horizon), size=(STARS, 2))
+    sizes = rng.uniform(0.0016, 0.0042, size=STARS)
     for (x, y), size in zip(places, sizes, strict=True):
         brush.fill(oval(x, y, size), WHITE, 0.9 * (1 - 0.6 * y / horizon), shines=True)
     for x, y in places[:4]:
@@ -113,6 +114,7 @@ class Clouds:
     places: tuple[tuple[float, float, float], ...]
 
 
+FLAKES = 9
 OVERHEAD = ((0.08, 0.03, 1.5), (0.47, 0.02, 1.6), (0.88, 0.03, 1.5), (0.26, 0.12, 1.0), (0.7, 0.14, 1.1))
 CLOUDS = {
     "cloudy": Clouds(
@@ -130,6 +132,8 @@ def _clouds(brush: Brush, clouds: Clouds, light: Light, rng: np.random.Generator
     tone = mix(light.subject, light.middle, 0.12)
     top = multiply(clouds.top, tone)
     belly = mix(multiply(clouds.belly, tone), light.middle, 0.25)
+    if clouds.places is OVERHEAD:
+        brush.shade(box(-0.1, -0.1, 1.1, 0.3), (0, 0), (0, 0.2), [belly, belly], [1.0, 0.0], shines=True)
     for x, y, size in clouds.places:
         with brush.at(x + rng.uniform(-0.06, 0.06), y + rng.uniform(-0.025, 0.025), size):
             brush.shade(_cloud(rng), (0, -0.1), (0, 0.045), [top, belly], [1.0, 0.92], shines=True)
@@ -144,12 +148,18 @@ def _cloud(rng: np.random.Generator) -> skia.Path:
     return path
 
 
+def _scattered(rng: np.random.Generator) -> np.ndarray:
+    """Points strewn evenly over the picture, (FLAKES^2 2)."""
+    row, column = np.divmod(np.arange(FLAKES**2), FLAKES)
+    return (np.stack((column, row), axis=1) + rng.uniform(0.05, 0.95, size=(FLAKES**2, 2))) / FLAKES
+
+
 def _falling_rain(brush: Brush, rng: np.random.Generator) -> None:
-    for x, y, length in rng.uniform((-0.05, -0.05, 0.045), (1.1, 1, 0.085), size=(85, 3)):
+    for (x, y), length in zip(_scattered(rng), rng.uniform(0.045, 0.085, size=FLAKES**2), strict=True):
         drop = line((x, y), (x - 0.28 * length, y + length))
         brush.stroke(drop, rgb("#e4f0ff"), 0.0045, 0.55, shines=True)
 
 
 def _falling_snow(brush: Brush, rng: np.random.Generator) -> None:
-    for x, y, size in rng.uniform((0, 0, 0.005), (1, 1, 0.0135), size=(85, 3)):
+    for (x, y), size in zip(_scattered(rng), rng.uniform(0.005, 0.0135, size=FLAKES**2), strict=True):
         brush.fill(oval(x, y, size), WHITE, 0.92, shines=True)

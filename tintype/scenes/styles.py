@@ -39,7 +39,9 @@ def _pixel_art(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.n
 def _watercolour(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     """Wobbling edges, pigment that gathers in grains, and a ragged margin of bare paper."""
     shift = rng.integers(0, 64, size=2)
-    wobble_x, wobble_y, cloud, grain = (_noise(size, cells, layer, *shift) for layer, cells in enumerate((22, 22, 7, 90)))
+    wobble_x, wobble_y, cloud, grain = (
+        _noise(size, cells, layer, *shift) for layer, cells in enumerate((22, 22, 7, 90))
+    )
     row, column = np.mgrid[0:size, 0:size].astype(np.float32)
     reach = 0.011 * size
     row = np.clip(row + reach * wobble_y, 0, size - 1).astype(np.intp)

@@ -87,11 +87,19 @@ def _paint_one(brush: Brush, scene: Scene, light: Light, x: float, y: float, sca
             if scene.subject not in BOATS:
                 _raft(brush, x, y, max(0.12, 1.12 * half))
         else:
-            brush.fill(oval(x + 0.02, y + 0.004, 1.05 * half, 0.02), mix(light.on_ground(light.haze), BLACK, 0.75), 0.45, blur=0.012)
+            brush.fill(
+                oval(x + 0.02, y + 0.004, 1.05 * half, 0.02),
+                mix(light.on_ground(light.haze), BLACK, 0.75),
+                0.45,
+                blur=0.012,
+            )
     brush.glow(x, y - 0.5 * scale, 0.75 * scale, mix(light.haze, light.rim, 0.5), 0.35 * light.rim_strength)
     rim = skia.Color4f(*light.rim, light.rim_strength).toColor()
     shine = skia.Paint(ImageFilter=skia.ImageFilters.DropShadow(0, 0, 0.011, 0.011, rim))
-    with brush.layer((x - 1.4 * half - 0.1, y - 1.2 * scale, x + 1.4 * half + 0.1, y + 0.1), shine), brush.at(x, y, scale):
+    with (
+        brush.layer((x - 1.4 * half - 0.1, y - 1.2 * scale, x + 1.4 * half + 0.1, y + 0.1), shine),
+        brush.at(x, y, scale),
+    ):
         subject.paint(Brush(brush.canvas, light.on_subject), coat, light.lamps)
 
 

@@ -43,18 +43,24 @@ TIMES = {
     "sunset": Phrases(
         ("sunset", "evening", "dusk"), ("at sunset", "at dusk", "in the evening"), ("sunset", "dusk", "evening")
     ),
-    "night": Phrases(("night", "midnight"), ("at night", "by night", "at midnight", "after dark"), ("night", "midnight")),
+    "night": Phrases(
+        ("night", "midnight"), ("at night", "by night", "at midnight", "after dark"), ("night", "midnight")
+    ),
 }
 
 SKIES = {
-    "clear": Phrases((), ("under a clear sky", "with a clear sky", "under a cloudless sky"), ("clear sky", "cloudless sky")),
+    "clear": Phrases(
+        (), ("under a clear sky", "with a clear sky", "under a cloudless sky"), ("clear sky", "cloudless sky")
+    ),
     "cloudy": Phrases(
         ("cloudy", "overcast"),
         ("under a cloudy sky", "with clouds", "under an overcast sky", "with clouds in the sky"),
         ("cloudy", "clouds", "cloudy sky"),
     ),
     "rain": Phrases(
-        ("rainy", "stormy"), ("in the rain", "in heavy rain", "in rainy weather", "with falling rain"), ("rain", "rainy")
+        ("rainy", "stormy"),
+        ("in the rain", "in heavy rain", "in rainy weather", "with falling rain"),
+        ("rain", "rainy"),
     ),
     "snow": Phrases(
         ("snowy", "wintry"),
