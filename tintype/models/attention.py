@@ -31,9 +31,7 @@ class Attention(nn.Module):
         attention(x, attention.project(context))    # cross-attention
     """
 
-    def __init__(
-        self, dim: int, context_dim: int | None = None, *, num_heads: int, qkv_bias: bool = False
-    ) -> None:
+    def __init__(self, dim: int, context_dim: int | None = None, *, num_heads: int, qkv_bias: bool = False) -> None:
         super().__init__()
         context_dim = context_dim or dim
         self.num_heads = num_heads
@@ -129,9 +127,7 @@ class SpatialTransformer(nn.Module):
     ``text`` yields the keys and values of each cross-attention, in the order in which they are met.
     """
 
-    def __init__(
-        self, channels: int, context_dim: int | None, *, num_heads: int, depth: int, groups: int
-    ) -> None:
+    def __init__(self, channels: int, context_dim: int | None, *, num_heads: int, depth: int, groups: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels)

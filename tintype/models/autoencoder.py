@@ -77,9 +77,7 @@ class Middle(nn.Module):
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.resnets = nn.ModuleList(
-            ResnetBlock(channels, channels, groups=groups, eps=NORM_EPS) for _ in range(2)
-        )
+        self.resnets = nn.ModuleList(ResnetBlock(channels, channels, groups=groups, eps=NORM_EPS) for _ in range(2))
         self.attention = PlaceAttention(channels, groups)
 
     def forward(self, x: Tensor) -> Tensor:

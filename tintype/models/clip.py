@@ -110,9 +110,7 @@ class TextEncoder(nn.Module):
             for _ in range(config.num_layers)
         )
         self.final_norm = nn.LayerNorm(config.dim)
-        self.projection = (
-            nn.Linear(config.dim, config.projection_dim, bias=False) if config.projection_dim else None
-        )
+        self.projection = nn.Linear(config.dim, config.projection_dim, bias=False) if config.projection_dim else None
 
     def forward(self, ids: Tensor) -> TextFeatures:
         """(b s) ids with s at most ``config.length`` -> `TextFeatures`."""
@@ -136,9 +134,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.config = config
         num_patches = (config.image_size // config.patch_size) ** 2
-        self.patch_embedding = nn.Conv2d(
-            3, config.dim, config.patch_size, stride=config.patch_size, bias=False
-        )
+        self.patch_embedding = nn.Conv2d(3, config.dim, config.patch_size, stride=config.patch_size, bias=False)
         self.class_embedding = nn.Parameter(0.02 * torch.randn(config.dim))
         self.position_embedding = nn.Embedding(num_patches + 1, config.dim)
         self.norm_in = nn.LayerNorm(config.dim)
@@ -147,9 +143,7 @@ class ImageEncoder(nn.Module):
             for _ in range(config.num_layers)
         )
         self.final_norm = nn.LayerNorm(config.dim)
-        self.projection = (
-            nn.Linear(config.dim, config.projection_dim, bias=False) if config.projection_dim else None
-        )
+        self.projection = nn.Linear(config.dim, config.projection_dim, bias=False) if config.projection_dim else None
 
     def features(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """(b 3 H W) -> the tokens before and after each layer, each (b 1+n d): the class token, then the patches."""

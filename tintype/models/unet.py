@@ -84,9 +84,7 @@ class Level(nn.Module):
         block = {"time_dim": config.time_dim, "groups": config.norm_groups, "eps": config.norm_eps}
         self.resnets = nn.ModuleList(ResnetBlock(before, after, **block) for before, after in widths)
         self.attentions = nn.ModuleList(
-            SpatialTransformer(
-                after, config.context_dim, num_heads=num_heads, depth=depth, groups=config.norm_groups
-            )
+            SpatialTransformer(after, config.context_dim, num_heads=num_heads, depth=depth, groups=config.norm_groups)
             for _, after in widths
             if depth
         )
@@ -104,9 +102,7 @@ class DownLevel(Level):
         before = config.channels[max(level - 1, 0)]
         after = config.channels[level]
         widths = [(before, after)] + [(after, after)] * (config.layers_per_block - 1)
-        super().__init__(
-            config, widths, depth=config.transformer_depth[level], num_heads=config.num_heads[level]
-        )
+        super().__init__(config, widths, depth=config.transformer_depth[level], num_heads=config.num_heads[level])
         self.downsample = Downsample(after) if level < len(config.channels) - 1 else None
 
     def forward(self, x: Tensor, time: Tensor, text: Iterator[KeyValue]) -> list[Tensor]:
@@ -157,9 +153,7 @@ class UpLevel(Level):
         inputs = [below] + [width] * config.layers_per_block
         skips = [width] * config.layers_per_block + [finer]
         widths = [(x + skip, width) for x, skip in zip(inputs, skips, strict=True)]
-        super().__init__(
-            config, widths, depth=config.transformer_depth[level], num_heads=config.num_heads[level]
-        )
+        super().__init__(config, widths, depth=config.transformer_depth[level], num_heads=config.num_heads[level])
         self.upsample = Upsample(width) if level > 0 else None
 
     def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, text: Iterator[KeyValue]) -> Tensor:

@@ -1,0 +1,148 @@
+"""A whole Stable Diffusion from nothing: pictures, words, CLIP, autoencoder, latents, noise predictor.
+
+Each stage has a folder of its own under the run's and continues where it was left; a stage begins by reading what
+the stages before it left. `Chain.assemble` makes a model of what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tintype.diffusion import Schedule
+from tintype.errors import TrainingError
+from tintype.models import CLIP, Autoencoder, TextEncoder, UNet
+from tintype.scenes import caption
+from tintype.text.tokenizer import Tokenizer
+from tintype.training.draws import Draw
+from tintype.training.latents import cache_latents, measure_scaling_factor
+from tintype.training.loop import Training
+from tintype.training.pictures import DrawnScenes, draw_scenes, scene_of
+from tintype.training.recipes import AutoencoderRecipe, ChainRecipe, ClipRecipe, DenoiserRecipe
+from tintype.training.shards import Shards
+from tintype.training.state import load_newest_state
+from tintype.training.tasks import ContrastiveTask, DiffusionTask, ReconstructionTask
+from tintype.training.tasks.contrastive import initialize
+
+CAPTIONS_FOR_TOKENIZER = 20_000
+
+
+class Chain:
+    """The stages of one recipe under one folder, in the order in which they build on each other."""
+
+    def __init__(self, recipe: ChainRecipe, folder: Path) -> None:
+        self.recipe, self.folder = recipe, folder
+
+    def draw_pictures(self, *, part: int = 0, parts: int = 1) -> Iterator[int]:
+        """Draw the scenes; yields how many are ready."""
+        recipe = self.recipe
+        return draw_scenes(
+            self.folder / "pictures",
+            recipe.pictures,
+            recipe.vocabulary,
+            size=recipe.size,
+            seed=recipe.seed,
+            part=part,
+            parts=parts,
+        )
+
+    def train_tokenizer(self) -> Tokenizer:
+        """Byte pairs learnt from captions."""
+        tokenizer = Tokenizer.train(self._captions(), self.recipe.vocab_size)
+        tokenizer.save(self.folder / "tokenizer")
+        return tokenizer
+
+    def _captions(self) -> Iterator[str]:
+        for index in range(CAPTIONS_FOR_TOKENIZER):
+            scene = scene_of(self.recipe.seed, index, self.recipe.vocabulary)
+            yield caption(scene, Draw(self.recipe.seed, 0, index).rng("caption"))
+
+    def clip_training(self, recipe: ClipRecipe) -> Training:
+        """CLIP on the drawn pictures and their captions."""
+        tokenizer = self._tokenizer()
+        clip = seeded(recipe.seed, lambda: initialize(self._clip()))
+        task = ContrastiveTask(clip, self._pictures(), tokenizer)
+        return Training(task, recipe, self.folder / "clip")
+
+    def autoencoder_training(self, recipe: AutoencoderRecipe) -> Training:
+        """The autoencoder on crops of the drawn pictures."""
+        model = seeded(recipe.seed, lambda: Autoencoder(recipe.autoencoder))
+        return Training(ReconstructionTask(model, self._pictures(), recipe), recipe, self.folder / "autoencoder")
+
+    def cache_latents(self, *, part: int = 0, parts: int = 1) -> Iterator[int]:
+        """Encode the drawn pictures; yields how many are ready."""
+        return cache_latents(
+            self.folder / "latents", self._pictures(), self.autoencoder().eval(), part=part, parts=parts
+        )
+
+    def denoiser_training(self, recipe: DenoiserRecipe) -> Training:
+        """The noise predictor on the latents, told what the text tower makes of their captions."""
+        latents = Shards.open(self.folder / "latents")
+        task = DiffusionTask(
+            seeded(recipe.seed, lambda: UNet(recipe.unet)),
+            latents,
+            measure_scaling_factor(latents),
+            self.text_encoder(),
+            self._tokenizer(),
+            self.schedule(recipe),
+            recipe,
+        )
+        return Training(task, recipe, self.folder / "denoiser")
+
+    def schedule(self, recipe: DenoiserRecipe) -> Schedule:
+        """Stable Diffusion's betas, and what this network predicts."""
+        return Schedule.scaled_linear(prediction=recipe.prediction, spacing="trailing", sampler="ddim")
+
+    def text_encoder(self) -> TextEncoder:
+        """The text tower as trained so far, without its projection, as Stable Diffusion 1 has it."""
+        clip = self._clip()
+        clip.load_state_dict(self._weights("clip"))
+        clip.text.projection = None
+        return clip.text
+
+    def autoencoder(self) -> Autoencoder:
+        """The autoencoder as trained so far."""
+        model = Autoencoder(self.recipe.autoencoder.autoencoder)
+        model.load_state_dict(self._weights("autoencoder"))
+        return model
+
+    def unet(self) -> UNet:
+        """The noise predictor as trained so far."""
+        model = UNet(self.recipe.denoiser.unet)
+        model.load_state_dict(self._weights("denoiser"))
+        return model
+
+    def _clip(self) -> CLIP:
+        """Both towers, the text tower as large as the tokenizer turned out."""
+        tokenizer, recipe = self._tokenizer(), self.recipe.clip
+        return CLIP(replace(recipe.text, vocab_size=len(tokenizer), end_id=tokenizer.end), recipe.image)
+
+    def _weights(self, stage: str) -> dict[str, Tensor]:
+        state = load_newest_state(self.folder / stage)
+        if state is None:
+            raise TrainingError(f"Nothing in {self.folder / stage} yet: train the {stage} first.")
+        return state.tensors["model"] | state.tensors.get("ema", {})
+
+    def _tokenizer(self) -> Tokenizer:
+        folder = self.folder / "tokenizer"
+        return Tokenizer.load(folder) if folder.exists() else self.train_tokenizer()
+
+    def _pictures(self) -> DrawnScenes:
+        return DrawnScenes(self.folder / "pictures")
+
+
+def seeded(seed: int, make: Any) -> Any:
+    """What ``make()`` returns, its random weights a function of the seed; the global generator is left as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return make()
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers a network learns."""
+    return sum(p.numel() for p in model.parameters())

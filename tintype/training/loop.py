@@ -1,0 +1,199 @@
+"""The one training loop: visit pictures, compute the task's loss, step, average, save.
+
+training = Training(DenoiserTask(...), recipe, folder)
+for progress in training:      # resumes by itself; training.stop() saves and ends
+    print(progress.seen, progress.loss)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tintype.errors import TrainingError
+from tintype.models import attend_by_matmul, attend_with
+from tintype.training.draws import Draw, visits
+from tintype.training.ema import EMA
+from tintype.training.recipes import Recipe
+from tintype.training.state import State, load_newest_state, save_state
+
+MAX_SKIPPED = 20
+"""Steps in a row whose loss or gradient may be not finite before training gives up."""
+
+
+class Task(Protocol):
+    """What is learnt: a model, and how a batch of visits becomes a loss."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network whose weights are learnt."""
+        ...
+
+    @property
+    def num_pictures(self) -> int:
+        """How many pictures an epoch visits."""
+        ...
+
+    def batch(self, draws: list[Draw]) -> Any:
+        """The data of these visits, every random choice made from its Draw."""
+        ...
+
+    def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar to minimise, and parts of it worth watching."""
+        ...
+
+    def after_step(self) -> None:
+        """Keep the model within its bounds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of training."""
+
+    seen: int  # pictures, this step's included
+    loss: float
+    metrics: dict[str, float]
+    lr: float
+    grad_norm: float
+    pictures_per_second: float
+    skipped: int  # steps so far whose gradient was not finite
+
+
+class Training:
+    """A training that can be stopped at any step and continues bit-exactly from its folder.
+
+    Iterating trains; every step yields a `Progress`. ``stop()``, from any thread or signal handler, ends it after
+    the step in work, with the state saved.
+    """
+
+    def __init__(self, task: Task, recipe: Recipe, folder: Path) -> None:
+        self.task, self.recipe, self.folder = task, recipe, folder
+        self.names = [name for name, p in task.model.named_parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            [p for p in task.model.parameters() if p.requires_grad],
+            lr=recipe.lr,
+            betas=recipe.betas,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+        self.ema = EMA(task.model, recipe.ema) if recipe.ema else None
+        self.seen = 0
+        self.skipped = 0
+        self._stop = threading.Event()
+        state = load_newest_state(folder)
+        if state is not None:
+            self._restore(state)
+
+    def stop(self) -> None:
+        """End after the step in work."""
+        self._stop.set()
+
+    def __iter__(self) -> Iterator[Progress]:
+        recipe, model = self.recipe, self.task.model
+        model.train()
+        saved, skipped_in_a_row = self.seen, 0
+        while self.seen < recipe.pictures and not self._stop.is_set():
+            started = time.perf_counter()
+            stop = min(self.seen + recipe.batch_size, recipe.pictures)
+            batch = self.task.batch(visits(recipe.seed, self.task.num_pictures, self.seen, stop))
+            loss, metrics, grad_norm = self._gradient(batch)
+            lr = recipe.lr_at(self.seen)
+            if math.isfinite(loss) and math.isfinite(grad_norm):
+                self._step(lr)
+                skipped_in_a_row = 0
+            else:
+                self.skipped += 1
+                skipped_in_a_row += 1
+                if skipped_in_a_row == MAX_SKIPPED:
+                    raise TrainingError(
+                        f"The loss or its gradient was not finite in {MAX_SKIPPED} steps in a row "
+                        f"(after {self.seen} pictures). Lower lr ({recipe.lr}); the last state is untouched."
+                    )
+            rate = (stop - self.seen) / (time.perf_counter() - started)
+            self.seen = stop
+            progress = Progress(self.seen, loss, metrics, lr, grad_norm, rate, self.skipped)
+            self._log(progress)
+            if self.seen - saved >= recipe.save_every and skipped_in_a_row == 0:
+                self.save()
+                saved = self.seen
+            yield progress
+        if self.seen > saved:
+            self.save()
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The weights to use: the moving average where one is kept."""
+        weights = {name: tensor.detach() for name, tensor in self.task.model.state_dict().items()}
+        return weights | (self.ema.weights if self.ema else {})
+
+    def save(self) -> Path:
+        """Write the state now."""
+        tensors = {"model": dict(self.task.model.state_dict()), "optimizer": self._optimizer_tensors()}
+        numbers: dict[str, object] = {"skipped": self.skipped}
+        if self.ema:
+            tensors["ema"] = self.ema.weights
+            numbers["ema_steps"] = self.ema.steps
+        return save_state(self.folder, State(self.seen, tensors, numbers))
+
+    def _gradient(self, batch: Any) -> tuple[float, dict[str, float], float]:
+        model = self.task.model
+        device = next(model.parameters()).device.type
+        self.optimizer.zero_grad()
+        with attend_with(model, attend_by_matmul), torch.autocast(device, torch.bfloat16, self.recipe.bf16):
+            loss, metrics = self.task.loss(batch)
+            loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), self.recipe.clip_norm)
+        return loss.item(), {name: float(value) for name, value in metrics.items()}, norm.item()
+
+    def _step(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.task.after_step()
+        if self.ema:
+            self.ema.update(self.task.model)
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        states = self.optimizer.state_dict()["state"]
+        return {f"{self.names[i]}/{key}": value for i, s in states.items() for key, value in s.items()}
+
+    def _restore(self, state: State) -> None:
+        self.task.model.load_state_dict(state.tensors["model"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in state.tensors["optimizer"].items():
+            parameter, key = name.rsplit("/", 1)
+            states.setdefault(self.names.index(parameter), {})[key] = tensor
+        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
+        if self.ema:
+            self.ema.weights = state.tensors["ema"]
+            self.ema.steps = int(str(state.numbers["ema_steps"]))
+        self.skipped = int(str(state.numbers["skipped"]))
+        self.seen = state.seen
+        self._forget_log_after(state.seen)
+
+    @property
+    def log(self) -> Path:
+        """One JSON object a line: what each step yielded."""
+        return self.folder / "log.jsonl"
+
+    def _log(self, progress: Progress) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.log.open("a") as file:
+            file.write(json.dumps(progress.__dict__) + "\n")
+
+    def _forget_log_after(self, seen: int) -> None:
+        """Steps after the last state are trained again, so their lines go: the curve shows each step once."""
+        if self.log.exists():
+            lines = self.log.read_text().splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["seen"] <= seen]
+            self.log.write_text("".join(kept))

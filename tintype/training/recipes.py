@@ -1,0 +1,212 @@
+"""Recipes: what is trained, on how many pictures, how fast. Few dials, all typed.
+
+``dataclasses.replace(SMALL.denoiser, lr=1e-4)`` makes a variant; so does ``lr=1e-4`` on the command line.
+"""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+from tintype.errors import SettingsError
+from tintype.models import AutoencoderConfig, ImageEncoderConfig, TextEncoderConfig, UNetConfig, presets
+from tintype.scenes import SMALL as SMALL_VOCABULARY
+from tintype.scenes import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What all trainings share. Progress, warm-up and cool-down are counted in pictures seen."""
+
+    pictures: int  # seen in all
+    batch_size: int
+    lr: float
+    warmup: int  # over which the learning rate grows from 0
+    cooldown: int = 0  # over which it falls to 0 at the end
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0  # of the gradient
+    ema: float | None = None  # decay per step; None keeps no average
+    seed: int = 0
+    save_every: int = 20_000  # pictures
+    bf16: bool = True  # compute in bf16, weights and optimizer in fp32
+
+    def lr_at(self, seen: int) -> float:
+        """The learning rate after ``seen`` pictures."""
+        rise = min(1.0, (seen + self.batch_size) / self.warmup) if self.warmup else 1.0
+        fall = min(1.0, (self.pictures - seen) / self.cooldown) if self.cooldown else 1.0
+        return self.lr * min(rise, fall)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRecipe(Recipe):
+    """Text and image towers, contrastively."""
+
+    text: TextEncoderConfig
+    image: ImageEncoderConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderRecipe(Recipe):
+    """Pictures to latents and back, on square crops of ``crop`` pixels."""
+
+    autoencoder: AutoencoderConfig
+    crop: int
+    l2_weight: float = 1.0  # beside L1
+    kl_weight: float = 0.03  # the paper's 1e-6 leaves latents of any size; this keeps them near the unit normal
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserRecipe(Recipe):
+    """Noise prediction in latents, steered by text."""
+
+    unet: UNetConfig
+    prediction: str = "v"  # "eps" | "v" | "x0"
+    weighting: str | None = None  # None | "min_snr"
+    caption_dropout: float = 0.1  # share of pictures shown without their caption, for guidance
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainRecipe:
+    """Everything that it takes to train a Stable Diffusion from nothing."""
+
+    size: int  # pixels along each side
+    vocabulary: Vocabulary
+    pictures: int  # drawn and kept for training
+    vocab_size: int  # entries of the tokenizer, at most
+    clip: ClipRecipe
+    autoencoder: AutoencoderRecipe
+    denoiser: DenoiserRecipe
+    seed: int = 0
+
+
+SMALL = ChainRecipe(
+    size=128,
+    vocabulary=SMALL_VOCABULARY,
+    pictures=60_000,
+    vocab_size=1024,
+    clip=ClipRecipe(
+        pictures=150_000,
+        batch_size=128,
+        lr=5e-4,
+        warmup=10_000,
+        cooldown=50_000,
+        text=presets.SMALL_TEXT,
+        image=presets.SMALL_IMAGE,
+    ),
+    autoencoder=AutoencoderRecipe(
+        pictures=200_000,
+        batch_size=32,
+        lr=5e-4,
+        warmup=3_000,
+        cooldown=60_000,
+        ema=0.998,
+        autoencoder=presets.SMALL_AUTOENCODER,
+        crop=64,
+    ),
+    denoiser=DenoiserRecipe(
+        pictures=400_000,
+        batch_size=64,
+        lr=5e-4,
+        warmup=10_000,
+        cooldown=60_000,
+        ema=0.999,
+        unet=presets.SMALL_UNET,
+    ),
+)
+
+TINY = ChainRecipe(
+    size=64,
+    vocabulary=SMALL_VOCABULARY,
+    pictures=256,
+    vocab_size=768,
+    clip=replace(
+        SMALL.clip,
+        pictures=2_048,
+        batch_size=32,
+        warmup=128,
+        cooldown=512,
+        text=replace(presets.SMALL_TEXT, dim=64, num_layers=2, num_heads=2, mlp_dim=128, projection_dim=64),
+        image=replace(
+            presets.SMALL_IMAGE,
+            image_size=64,
+            dim=64,
+            num_layers=2,
+            num_heads=2,
+            mlp_dim=128,
+            projection_dim=64,
+        ),
+    ),
+    autoencoder=replace(
+        SMALL.autoencoder,
+        pictures=1_536,
+        batch_size=8,
+        lr=2e-3,
+        warmup=64,
+        cooldown=512,
+        ema=0.9,
+        autoencoder=AutoencoderConfig(channels=(8, 16, 16, 32), layers_per_block=1, norm_groups=4),
+        crop=32,
+    ),
+    denoiser=replace(
+        SMALL.denoiser,
+        pictures=2_048,
+        batch_size=32,
+        lr=2e-3,
+        warmup=128,
+        cooldown=512,
+        ema=0.95,
+        unet=UNetConfig(
+            channels=(32, 64),
+            layers_per_block=1,
+            transformer_depth=(0, 1),
+            num_heads=(2, 2),
+            context_dim=64,
+            norm_groups=8,
+        ),
+    ),
+)
+
+CHAINS = {"small": SMALL, "tiny": TINY}
+"""The recipes by name."""
+
+R = TypeVar("R", bound=Recipe)
+
+
+def adjusted(recipe: R, changes: dict[str, str]) -> R:
+    """The recipe with dials given as text, ``{"lr": "1e-4"}``, read by the type of each field.
+
+    Raises SettingsError for a name that is no simple dial of this recipe, or a value of the wrong type.
+    """
+    types = typing.get_type_hints(type(recipe))
+    dials = {f.name: types[f.name] for f in fields(recipe) if types[f.name] in _READERS}
+    values: dict[str, Any] = {}
+    for name, text in changes.items():
+        if name not in dials:
+            raise SettingsError(f"{type(recipe).__name__} has no dial {name!r}. It has: {', '.join(sorted(dials))}.")
+        try:
+            values[name] = _READERS[dials[name]](text)
+        except ValueError as error:
+            raise SettingsError(f"{name}={text!r}: expected {dials[name]}.") from error
+    return replace(recipe, **values)
+
+
+def _read_bool(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+def _read_optional(read: type) -> Any:
+    return lambda text: None if text.lower() == "none" else read(text)
+
+
+_READERS: dict[Any, Any] = {
+    int: int,
+    float: float,
+    str: str,
+    bool: _read_bool,
+    float | None: _read_optional(float),
+    str | None: _read_optional(str),
+}

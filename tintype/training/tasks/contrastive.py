@@ -1,0 +1,101 @@
+"""CLIP: pictures and captions learn to recognise each other.
+
+Radford et al. 2021 (arXiv 2103.00020), section 2.3 and figure 3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tintype.models import CLIP, Attention, ImageEncoder, TextEncoder, normalize_pixels
+from tintype.models.clip import MLP
+from tintype.text.tokenizer import Tokenizer
+from tintype.training.draws import Draw
+from tintype.training.pictures import Pictures, to_signed
+
+MAX_LOGIT_SCALE = math.log(100)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pictures (b 3 H W) in [-1, 1] and their captions' ids (b s)."""
+
+    pixels: Tensor
+    ids: Tensor
+
+
+class ContrastiveTask:
+    """Among all pictures of a batch, find the one that a caption belongs to, and the other way round."""
+
+    def __init__(self, model: CLIP, pictures: Pictures, tokenizer: Tokenizer) -> None:
+        self.model, self.pictures, self.tokenizer = model, pictures, tokenizer
+        self.num_pictures = len(pictures)
+
+    def batch(self, draws: list[Draw]) -> Pairs:
+        """Each picture with a caption worded for this visit."""
+        pixels = torch.stack([self.pictures.pixels(draw.index) for draw in draws])
+        return Pairs(to_signed(pixels), token_ids(self.tokenizer, [self.pictures.caption(draw) for draw in draws]))
+
+    def loss(self, batch: Pairs) -> tuple[Tensor, dict[str, Tensor]]:
+        """Symmetric InfoNCE: cross-entropy over rows and over columns of the (b b) similarities."""
+        ids = batch.ids[:, : end_positions(batch.ids, self.tokenizer.end).max() + 1]  # causal: the rest has no say
+        image, text = self.model(normalize_pixels(batch.pixels), ids)
+        logits = self.model.logit_scale.exp() * image @ text.T  # (b b)
+        pairs = torch.arange(len(logits), device=logits.device)
+        loss = (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
+        found = (logits.argmax(dim=1) == pairs).float().mean()
+        return loss, {"retrieval_at_1": found, "chance_loss": torch.tensor(math.log(len(logits)))}
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """The temperature stays at 0.01 or above, "to prevent scaling the logits by more than 100"."""
+        self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+
+
+def token_ids(tokenizer: Tokenizer, captions: list[str]) -> Tensor:
+    """(b 77): start, up to 75 pieces, end, padding."""
+    rows = []
+    for caption in captions:
+        ids = [tokenizer.start, *tokenizer.encode(caption)[: tokenizer.max_length - 2], tokenizer.end]
+        rows.append(ids + [tokenizer.pad] * (tokenizer.max_length - len(ids)))
+    return torch.tensor(rows)
+
+
+def end_positions(ids: Tensor, end: int) -> Tensor:
+    """(b s) -> (b,): where each text's end token stands first."""
+    return (ids == end).int().argmax(dim=-1)
+
+
+@torch.no_grad()
+def initialize(clip: CLIP) -> CLIP:
+    """``clip`` with random weights of the sizes that CLIP's released code starts from.
+
+    openai/CLIP, ``initialize_parameters``: each layer's output has about the size of its input, and the sum of all
+    layers does not grow with their number.
+    """
+    for tower in (clip.text, clip.image):
+        _initialize_tower(tower)
+    nn.init.normal_(clip.text.token_embedding.weight, std=0.02)
+    nn.init.normal_(clip.text.position_embedding.weight, std=0.01)
+    nn.init.normal_(clip.image.position_embedding.weight, std=clip.image.config.dim**-0.5)
+    nn.init.normal_(clip.image.class_embedding, std=clip.image.config.dim**-0.5)
+    return clip
+
+
+def _initialize_tower(tower: TextEncoder | ImageEncoder) -> None:
+    dim, depth = tower.config.dim, tower.config.num_layers
+    for layer in tower.modules():
+        if isinstance(layer, Attention):
+            for linear in (layer.to_q, layer.to_k, layer.to_v):
+                nn.init.normal_(linear.weight, std=dim**-0.5)
+            nn.init.normal_(layer.to_out.weight, std=dim**-0.5 * (2 * depth) ** -0.5)
+        elif isinstance(layer, MLP):
+            nn.init.normal_(layer.up.weight, std=(2 * dim) ** -0.5)
+            nn.init.normal_(layer.down.weight, std=dim**-0.5 * (2 * depth) ** -0.5)
+    if tower.projection is not None:
+        nn.init.normal_(tower.projection.weight, std=dim**-0.5)
