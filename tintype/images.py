@@ -35,8 +35,8 @@ MAX_PIXELS = 100_000_000
 
 DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
-
-READABLE = (*DEEP_GREY, "1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
+UNDECIDED = (*DEEP_GREY, "1", "L", "LA", "P", "PA", "RGB", "RGBA")
+"""The modes in which depth or transparency is still to be seen to; all others become RGB at once."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _decoded(source: Source) -> Image.Image:
                 )
             image.load()
             image = ImageOps.exif_transpose(image)
-            return image if image.mode in READABLE else image.convert("RGB")
+            return image if image.mode in UNDECIDED else image.convert("RGB")
     except ImageError:
         raise
     except FileNotFoundError:

@@ -69,7 +69,7 @@ class Settings:
     batch_size: int = 1
     """Pictures for each prompt."""
     clip_skip: int | None = None
-    """How many of the text encoder's last layers to leave out. None: as the model was trained."""
+    """The text encoder's layer, counted from the end as A1111's web UI does. None and 1: as the model was trained."""
     long_prompt: Literal["chunk", "truncate"] = "chunk"
     original_size: Pair | None = None
     """SDXL: (height, width) that the picture pretends to have had."""
@@ -110,7 +110,7 @@ class Settings:
         self._number("guidance_rescale", 0.0, 1.0)
         self._number("eta", 0.0, 1.0)
         self._integer("batch_size", 1, None)
-        self._integer("clip_skip", 0, None)
+        self._integer("clip_skip", 1, None)
         self._integer("mask_blur", 0, 1000)
         self._integer("seed", 0, MAX_SEED)
         if self.seed is not None and self.seed + self.num_images - 1 > MAX_SEED:

@@ -1,0 +1,176 @@
+"""The bundle: a text encoder, a UNet, an autoencoder and a schedule, and the three ways to draw with them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tintype.diffusion import Schedule
+from tintype.errors import TintypeError
+from tintype.images import Source, to_image
+from tintype.models import Autoencoder, Prepared, UNet
+from tintype.pipeline.finite import require_finite
+from tintype.pipeline.run import Run
+from tintype.pipeline.settings import Defaults, Settings
+from tintype.text.conditioner import Conditioner
+from tintype.types import Conditioning
+
+
+class StableDiffusion:
+    """A model that draws. ``tintype.load`` makes one from files.
+
+    ``lock`` is held during each call of a network and at no other time, so that several runs, from several threads,
+    take turns on one model. It is reentrant: who records a call may hold it around the call.
+    """
+
+    def __init__(
+        self,
+        unet: UNet,
+        autoencoder: Autoencoder,
+        conditioner: Conditioner,
+        schedule: Schedule,
+        *,
+        name: str = "",
+        defaults: Defaults | None = None,
+    ) -> None:
+        self.unet = unet
+        self.autoencoder = autoencoder
+        self.conditioner = conditioner
+        self.schedule = schedule
+        self.name = name
+        self.defaults = defaults or Defaults()
+        self.lock = threading.RLock()
+        self._closed = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet is, and the latents of a run."""
+        return self.unet.conv_in.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the UNet computes in. Latents are fp32 all the same."""
+        return self.unet.conv_in.weight.dtype
+
+    def text2img(self, prompt: str | Sequence[str], *, latents: Tensor | None = None, **settings) -> Run:
+        """A picture from words.
+
+        Args:
+            prompt: one, or several.
+            latents: (b 4 h w), unit-normal noise to start from instead of the seeds' own.
+            settings: the fields of ``Settings``.
+
+        Raises:
+            SettingsError: a setting that cannot be.
+        """
+        return self.run(Settings(prompt=prompt, **settings), latents=latents)
+
+    def img2img(self, image: Source, prompt: str | Sequence[str], *, latents: Tensor | None = None, **settings) -> Run:
+        """A picture from a picture and words. ``strength`` says how much of the way is drawn anew.
+
+        The size is the picture's, cut to multiples of 8, or ``width`` and ``height``, which it is made to cover.
+
+        Raises:
+            SettingsError: a setting that cannot be, or ``steps`` and ``strength`` that leave no step.
+            ImageError: a picture that cannot be read.
+        """
+        return self.run(Settings(prompt=prompt, **settings), image=image, latents=latents)
+
+    def inpaint(
+        self,
+        image: Source,
+        mask: Source,
+        prompt: str | Sequence[str],
+        *,
+        latents: Tensor | None = None,
+        **settings,
+    ) -> Run:
+        """Repaint the part of a picture where the mask is white. The rest keeps its pixels, bit for bit.
+
+        Raises:
+            SettingsError: a setting that cannot be, or ``steps`` and ``strength`` that leave no step.
+            ImageError: a picture that cannot be read, or a mask of another shape than the picture.
+        """
+        return self.run(Settings(prompt=prompt, **settings), image=image, mask=mask, latents=latents)
+
+    def run(
+        self,
+        settings: Settings,
+        *,
+        image: Source | None = None,
+        mask: Source | None = None,
+        latents: Tensor | None = None,
+    ) -> Run:
+        """A run with these settings, for instance the ``settings`` of an earlier run, which it repeats.
+
+        Raises:
+            SettingsError: a setting that cannot be, or another picture than the one that the settings record.
+            ImageError: a picture that cannot be read.
+        """
+        return Run(self, settings, image=image, mask=mask, latents=latents)
+
+    def predict(self, x: Tensor, t: Tensor, cond: Conditioning | Prepared) -> Tensor:
+        """One call of the UNet, in turn with other runs: (b c h w), (b,) times -> (b c h w)."""
+        with self.turn():
+            return self.unet(x, t, cond)
+
+    def encode(self, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
+        """(b 3 H W) in [-1, 1] -> latents of about unit variance, (b 4 h w) fp32: the mean, or a draw with ``noise``.
+
+        Raises:
+            NotFiniteError: NaN or infinity in the result.
+        """
+        weight = self.autoencoder.quant_conv.weight
+        with self.turn():
+            posterior = self.autoencoder.encode(pixels.to(weight.device, weight.dtype))
+            raw = posterior.mean if noise is None else posterior.sample(noise.to(weight.device, weight.dtype))
+        latents = raw.float() * self.autoencoder.config.scaling_factor
+        require_finite(latents, "autoencoder", weight.dtype)
+        return latents
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents of about unit variance, (b 4 h w) -> pixels (b 3 H W) fp32, about [-1, 1].
+
+        Raises:
+            NotFiniteError: NaN or infinity in the result.
+        """
+        weight = self.autoencoder.quant_conv.weight
+        raw = latents.to(weight.device) / self.autoencoder.config.scaling_factor
+        with self.turn():
+            pixels = self.autoencoder.decode(raw.to(weight.dtype))
+        require_finite(pixels, "autoencoder", weight.dtype)
+        return pixels.float()
+
+    def images(self, latents: Tensor) -> list[Image.Image]:
+        """(b 4 h w) -> b pictures. They are decoded one by one, which bounds memory and lets other runs between."""
+        return [to_image(self.decode(one)[0]) for one in latents.split(1)]
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> StableDiffusion:
+        """Move to a device, or change what the networks compute in. Runs that have begun do not move along."""
+        with self.turn():
+            encoders = [tower.encoder for tower in self.conditioner.towers]
+            for network in (self.unet, self.autoencoder, *encoders):
+                network.to(device=device, dtype=dtype)
+        return self
+
+    def close(self) -> None:
+        """Give the memory of the weights back, even where runs still refer to the model. It cannot draw any more."""
+        with self.lock:
+            if not self._closed:
+                self.to("meta")
+                self._closed = True
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """The model for oneself, without gradients: held around each call of a network, never across a yield."""
+        with self.lock, torch.no_grad():
+            if self._closed:
+                raise TintypeError("This model was closed and has no weights any more; load it again.")
+            yield
