@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tintype.errors import CheckpointError
 from tintype.layouts.safetensors_reader import SafetensorsFile, TensorInfo
+
+MAX_SHARD_BYTES = 10_000_000_000  # where diffusers begins to cut
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,43 @@ def open_weights(folder: str | Path, stem: str, variant: str | None = None) -> W
         if index.is_file():
             return _open_shards(index)
     raise CheckpointError(_what_is_there(folder, single, stem))
+
+
+def write_weights(
+    folder: Path,
+    stem: str,
+    tensors: Mapping[str, Tensor],
+    *,
+    variant: str | None = None,
+    max_bytes: int = MAX_SHARD_BYTES,
+) -> None:
+    """Writes one file, or where the tensors take more than ``max_bytes``, shards and their index."""
+    middle = f".{variant}" if variant else ""
+    shards = _shards(tensors, max_bytes)
+    if len(shards) == 1:
+        save_file(shards[0], folder / f"{stem}{middle}.safetensors", metadata={"format": "pt"})
+        return
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(shards, start=1):
+        name = f"{stem}{middle}-{number:05}-of-{len(shards):05}.safetensors"
+        save_file(shard, folder / name, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(shard, name)
+    index = {"metadata": {"total_size": sum(tensor.nbytes for tensor in tensors.values())}, "weight_map": weight_map}
+    text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+    (folder / f"{stem}.safetensors.index{middle}.json").write_text(text, encoding="utf-8", newline="\n")
+
+
+def _shards(tensors: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Tensor]]:
+    """The tensors in their order, in as many parts as needed. A tensor is never cut."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.nbytes > max_bytes:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    return shards
 
 
 def _open_shards(index: Path) -> Weights:

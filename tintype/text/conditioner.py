@@ -67,6 +67,8 @@ class Conditioner:
 
     def __init__(self, *towers: Tower, zeros_for_none: bool = False, vocabulary: Vocabulary | None = None) -> None:
         self.towers = towers
+        for tower in towers:
+            tower.encoder.eval().requires_grad_(False)
         self.zeros_for_none = zeros_for_none
         self.vocabulary = vocabulary
 
@@ -106,6 +108,12 @@ class Conditioner:
             encoded,
             tuple(dict.fromkeys(cond.notices + uncond.notices + self.unknown(prompts))),
         )
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Conditioner:
+        """Moves the text encoders, or changes what they compute in."""
+        for tower in self.towers:
+            tower.encoder.to(device=device, dtype=dtype)
+        return self
 
     def unknown(self, prompts: Sequence[str]) -> tuple[str, ...]:
         """A notice for each word that the model never saw; none for a model that does not list its words."""

@@ -1,0 +1,1 @@
+"""Files -> StableDiffusion, and back."""

@@ -1,0 +1,100 @@
+"""``tintype.load``: a model from wherever it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import tintype
+from tintype.checkpoints import parts
+from tintype.checkpoints.folder import INDEX, load_folder
+from tintype.errors import CheckpointError, SettingsError
+from tintype.pipeline.stable_diffusion import StableDiffusion
+
+BOX = Path(tintype.__file__).parent / "box"
+"""The model that ships with the package."""
+
+
+def load(
+    source: str | Path | None = None,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    vae: str | Path | None = None,
+    prediction: str | None = None,
+    ema: bool = False,
+    variant: str | None = None,
+    revision: str | None = None,
+    offline: bool = False,
+) -> StableDiffusion:
+    """A model, ready to draw.
+
+    Args:
+        source: None for the model in the box, or a diffusers folder.
+        device: None for a GPU where there is one, else the CPU.
+        dtype: what the networks compute in. None: bf16 on a GPU that has it, fp16 on one that has not, fp32 on a CPU.
+        vae: another autoencoder: its folder, or a model's folder.
+        prediction: "eps", "v" or "x0", where the scheduler's configuration is wrong.
+        ema: the averaged weights of a single file that holds both.
+        variant: "fp16" for files such as ``model.fp16.safetensors``.
+        revision: the version of a model on the Hub.
+        offline: never open the network. Nothing that is supported yet does.
+
+    Raises:
+        CheckpointError: the model is missing, damaged or of a kind that is not supported.
+    """
+    folder = _folder(source)
+    if ema or revision is not None:
+        what = "ema chooses between weights of a single file" if ema else "revision is a version on the Hub"
+        raise CheckpointError(f"{what}, and {folder} is a folder, which has one set of weights. Leave it out.")
+    device = torch.device(device) if device is not None else best_device()
+    dtype = dtype or native_dtype(device)
+    sd = load_folder(folder, device=device, dtype=dtype, variant=variant)
+    if vae is not None:
+        vae_folder = Path(vae)
+        vae_folder = vae_folder / "vae" if (vae_folder / "vae").is_dir() else vae_folder
+        sd.autoencoder = parts.load_autoencoder(vae_folder, variant=variant, device=device, dtype=dtype)
+    if prediction is not None:
+        try:
+            sd.schedule = replace(sd.schedule, prediction=prediction)
+        except SettingsError as error:
+            raise CheckpointError(f"prediction={prediction!r}: {error}") from error
+    return sd
+
+
+def best_device() -> torch.device:
+    """The accelerator that torch finds, or the CPU."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found if found is not None else torch.device("cpu")
+
+
+def native_dtype(device: torch.device) -> torch.dtype:
+    """What a device computes in fast and safely: bf16 where it is native, else fp16; fp32 on a CPU."""
+    if device.type in ("cpu", "meta"):
+        return torch.float32
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float16
+
+
+def _folder(source: str | Path | None) -> Path:
+    """The folder that a source means; CheckpointError for what cannot be loaded, saying why."""
+    if source is None:
+        if not (BOX / INDEX).is_file():
+            raise CheckpointError(f"The model in the box is missing from this installation: {BOX} has no {INDEX}.")
+        return BOX
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if not (path / INDEX).is_file():
+            raise CheckpointError(f"{path} is no diffusers folder: it has no {INDEX}.")
+        return path
+    if path.is_file():
+        raise CheckpointError(f"{path} is a single file. Single files are not supported yet; give a diffusers folder.")
+    if isinstance(source, str) and source.count("/") == 1 and not source.startswith((".", "/", "~")):
+        raise CheckpointError(
+            f"There is no folder {source}. If it is the name of a model on the Hub: those are not supported yet; "
+            "download it and give its folder."
+        )
+    raise CheckpointError(f"There is no {path}.")
