@@ -15,7 +15,8 @@ from tintype.scenes.vocabulary import BOATS, FLYERS, WATERS
 
 CENTRES = {"left": 0.23, "middle": 0.5, "right": 0.77}
 GROUPS = {2: (0.28, 0.72), 3: (0.19, 0.5, 0.81)}
-GROUP_SCALE = {1: 1.0, 2: 0.78, 3: 0.62}
+GROUP_HALF_WIDTH = {1: 0.5, 2: 0.185, 3: 0.125}
+GROUP_SCALE = {1: 1.0, 2: 0.82, 3: 0.66}
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ SUBJECTS = {
     "sailing boat": Subject(vessels.sailing_boat, 0.5, 0.48),
     "pyramid": Subject(buildings.pyramid, 0.35, 0.82),
     "cat": Subject(animals.cat, 0.44, 0.4),
-    "house": Subject(buildings.house, 0.42, 0.5),
-    "palm tree": Subject(nature.palm_tree, 0.58, 0.3),
+    "house": Subject(buildings.house, 0.42, 0.56),
+    "palm tree": Subject(nature.palm_tree, 0.57, 0.48),
     "hot-air balloon": Subject(vessels.balloon, 0.52, 0.36),
-    "castle": Subject(buildings.castle, 0.46, 0.52),
+    "castle": Subject(buildings.castle, 0.45, 0.55),
     "rocket": Subject(vessels.rocket, 0.56, 0.3),
     "lighthouse": Subject(buildings.lighthouse, 0.58, 0.24),
     "pine tree": Subject(nature.pine_tree, 0.54, 0.4),
@@ -43,11 +44,11 @@ SUBJECTS = {
     "tent": Subject(buildings.tent, 0.31, 0.8),
     "car": Subject(vessels.car, 0.25, 0.84),
     "flower": Subject(nature.flower, 0.5, 0.36),
-    "mushroom": Subject(nature.mushroom, 0.42, 0.52),
-    "snowman": Subject(nature.snowman, 0.46, 0.4),
+    "mushroom": Subject(nature.mushroom, 0.42, 0.55),
+    "snowman": Subject(nature.snowman, 0.46, 0.47),
     "moon": Subject(nature.moon, 0.4, 0.46),
-    "bird": Subject(animals.bird, 0.38, 0.55),
-    "camel": Subject(animals.camel, 0.44, 0.55),
+    "bird": Subject(animals.bird, 0.38, 0.68),
+    "camel": Subject(animals.camel, 0.42, 0.62),
 }
 
 FLIGHT = {"hot-air balloon": 0.62, "moon": 0.48}
@@ -58,10 +59,12 @@ def paint_subjects(brush: Brush, scene: Scene, setting: Setting, light: Light, r
     """The subject, once or several times, with its shadow or mirror image."""
     if scene.subject is None:
         return
+    subject = SUBJECTS[scene.subject]
+    size = min(subject.height * GROUP_SCALE[scene.count], GROUP_HALF_WIDTH[scene.count] / subject.half_width)
     centres = GROUPS.get(scene.count) or (CENTRES[scene.place],)
     for centre in centres:
-        scale = SUBJECTS[scene.subject].height * GROUP_SCALE[scene.count] * rng.uniform(0.94, 1.06)
-        margin = 0.92 * scale * SUBJECTS[scene.subject].half_width
+        scale = size * rng.uniform(0.94, 1.06)
+        margin = 0.92 * scale * subject.half_width
         x = min(max(centre + rng.uniform(-0.025, 0.025), margin), 1 - margin)
         y = _foot(scene, setting) + rng.uniform(-0.012, 0.012)
         _paint_one(brush, scene, light, x, y, scale)

@@ -86,7 +86,7 @@ def known_words(vocabulary: Vocabulary) -> tuple[str, ...]:
         for name in names:
             phrases += table[name].adjectives + table[name].phrases + table[name].tags
     for subject in vocabulary.subjects:
-        many = subject in MANY and max(vocabulary.counts) > 1
+        many = subject in MANY and max(vocabulary.counts, default=0) > 1
         phrases += [noun for pair in words.SUBJECTS[subject] for noun in pair[: 2 if many else 1]]
     for table, names in (
         (words.COLOURS, vocabulary.colours),
