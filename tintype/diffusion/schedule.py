@@ -37,7 +37,7 @@ class Schedule:
     ``set_alpha_to_one`` says whether DDIM and PNDM end at sigma 0, or at ``sigmas[0]``. ``zero_terminal_snr`` rescales
     the table so that the last timestep is all noise (Lin et al. 2023, arXiv 2305.08891, algorithm 1).
 
-    Raises SettingsError for unknown names and for eps prediction under zero terminal SNR, which has no solution:
+    Raises SettingsError for unknown names, for betas outside (0, 1), and for eps prediction under zero terminal SNR:
     where x is all noise, predicting the noise says nothing of x0.
     """
 
@@ -51,6 +51,10 @@ class Schedule:
     zero_terminal_snr: bool = False
 
     def __post_init__(self) -> None:
+        if len(self.betas) < 2 or not all(0 < beta < 1 for beta in self.betas):
+            raise SettingsError("a schedule needs two or more betas, each above 0 and below 1")
+        if not isinstance(self.steps_offset, int) or not 0 <= self.steps_offset < self.num_train_timesteps:
+            raise SettingsError(f"steps_offset must be a timestep, not {self.steps_offset!r}")
         parameterization(self.prediction)
         _known("spacing", self.spacing, (None, *TIMESTEP_SPACINGS))
         _known("curve", self.curve, (None, *CURVES))

@@ -112,7 +112,7 @@ def _stated_betas(schedule: Schedule) -> dict[str, Any]:
 
 
 def _chosen(key: str, value: Any, table: Mapping[str, Any]) -> Any:
-    if value not in table:
+    if not isinstance(value, str) or value not in table:
         raise CheckpointError(_unknown(key, value, list(table)))
     return table[value]
 
