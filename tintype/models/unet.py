@@ -182,14 +182,18 @@ class UNet(nn.Module):
         self.conv_out = nn.Conv2d(config.channels[0], config.out_channels, 3, padding=1)
 
     def prepare(self, cond: Conditioning) -> Prepared:
-        """Compute once what no step changes: keys and values of the text, and the vector's embedding."""
+        """Compute once what no step changes: keys and values of the text, and the vector's embedding.
+
+        Raises ValueError where the network needs a part of the conditioning that is not there.
+        """
         cond = cond.to(dtype=self.conv_in.weight.dtype)
-        vector = cond.vector
-        return Prepared(
-            tuple(attention.project(cond.context) for attention in self.cross_attentions()),
-            vector if vector is None else self.vector_embedding(vector),
-            cond.concat,
-        )
+        keys_values, vector = (), None
+        if self.config.context_dim:
+            context = _needed(cond.context, "context (text features)")
+            keys_values = tuple(attention.project(context) for attention in self.cross_attentions())
+        if self.vector_embedding is not None:
+            vector = self.vector_embedding(_needed(cond.vector, "vector (pooled text and sizes)"))
+        return Prepared(keys_values, vector, cond.concat)
 
     def cross_attentions(self) -> Iterator[Attention]:
         """The layers through which text enters, in the order of the forward pass."""
@@ -230,6 +234,12 @@ class UNet(nn.Module):
         for level in self.up:
             x = level(x, skips, time, text)
         return self.conv_out(F.silu(self.norm_out(x)))
+
+
+def _needed(tensor: Tensor | None, name: str) -> Tensor:
+    if tensor is None:
+        raise ValueError(f"This UNet was built to be told a {name}; the Conditioning has none.")
+    return tensor
 
 
 def without_text(config: UNetConfig) -> UNetConfig:

@@ -80,8 +80,11 @@ class Chain:
             self.folder / "latents", self._pictures(), self.autoencoder().eval(), part=part, parts=parts
         )
 
-    def denoiser_training(self, recipe: DenoiserRecipe) -> Training:
-        """The noise predictor on the latents, told what the text tower makes of their captions."""
+    def denoiser_training(self, recipe: DenoiserRecipe, name: str = "denoiser") -> Training:
+        """The noise predictor on the latents, told what the text tower makes of their captions.
+
+        ``name`` is its folder: several recipes can be tried side by side.
+        """
         latents = Shards.open(self.folder / "latents")
         task = DiffusionTask(
             seeded(recipe.seed, lambda: UNet(recipe.unet)),
@@ -92,7 +95,7 @@ class Chain:
             self.schedule(recipe),
             recipe,
         )
-        return Training(task, recipe, self.folder / "denoiser")
+        return Training(task, recipe, self.folder / name)
 
     def schedule(self, recipe: DenoiserRecipe) -> Schedule:
         """Stable Diffusion's betas, and what this network predicts."""

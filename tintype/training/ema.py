@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class EMA:
@@ -22,6 +22,6 @@ class EMA:
         """Take in the weights after a step."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
-        averages: list[Tensor] = list(self.weights.values())
-        current = [p.detach() for _, p in model.named_parameters()]
+        names, current = zip(*((name, p.detach()) for name, p in model.named_parameters()), strict=True)
+        averages = [self.weights[name] for name in names]
         torch._foreach_lerp_(averages, current, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
