@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tintype.scenes.colours import RGB, mix, multiply, rgb
+from tintype.scenes.colours import BLACK, RGB, mix, multiply, rgb
 
 SNOW = rgb("#f4f8ff")
 
@@ -122,7 +122,7 @@ def light_of(time: str, sky: str, rng: np.random.Generator) -> Light:
     x, y = light.sun
     sun = (x + rng.uniform(-0.05, 0.05), y + rng.uniform(-0.02, 0.02))
     veil, share, dim = OVERCAST[sky]
-    veil = multiply(veil, (VEIL_LIGHT[time],) * 3)
+    veil = mix(BLACK, veil, VEIL_LIGHT[time])
     if sky == "cosmic":
         night = time == "night"
         light = replace(

@@ -59,18 +59,19 @@ def paint_subjects(brush: Brush, scene: Scene, setting: Setting, light: Light, r
     """The subject, once or several times, with its shadow or mirror image."""
     if scene.subject is None:
         return
-    subject = SUBJECTS[scene.subject]
+    subject, coat = SUBJECTS[scene.subject], coat_of(scene.subject, scene.colour)
     size = min(subject.height * GROUP_SCALE[scene.count], GROUP_HALF_WIDTH[scene.count] / subject.half_width)
-    centres = GROUPS.get(scene.count) or (CENTRES[scene.place],)
+    centres = GROUPS.get(scene.count) or (CENTRES[scene.place or "middle"],)
     for centre in centres:
         scale = size * rng.uniform(0.94, 1.06)
         margin = 0.92 * scale * subject.half_width
         x = min(max(centre + rng.uniform(-0.025, 0.025), margin), 1 - margin)
         y = _foot(scene, setting) + rng.uniform(-0.012, 0.012)
-        _paint_one(brush, scene, light, x, y, scale)
+        _paint_one(brush, scene, subject, coat, light, x, y, scale)
 
 
 def _foot(scene: Scene, setting: Setting) -> float:
+    """The height in the picture at which the subject stands, floats or hovers."""
     if scene.subject in FLYERS:
         return FLIGHT[scene.subject] - 0.1 * (scene.count > 1)
     return setting.float_at if _floats(scene) else setting.stand
@@ -81,8 +82,9 @@ def _floats(scene: Scene) -> bool:
     return scene.setting == "sea" or (scene.setting in WATERS and scene.subject in BOATS)
 
 
-def _paint_one(brush: Brush, scene: Scene, light: Light, x: float, y: float, scale: float) -> None:
-    subject, coat = SUBJECTS[scene.subject], coat_of(scene.subject, scene.colour)
+def _paint_one(
+    brush: Brush, scene: Scene, subject: Subject, coat: Coat, light: Light, x: float, y: float, scale: float
+) -> None:
     half = subject.half_width * scale
     if scene.subject not in FLYERS:
         if _floats(scene):
@@ -90,12 +92,8 @@ def _paint_one(brush: Brush, scene: Scene, light: Light, x: float, y: float, sca
             if scene.subject not in BOATS:
                 _raft(brush, x, y, max(0.12, 1.12 * half))
         else:
-            brush.fill(
-                oval(x + 0.02, y + 0.004, 1.05 * half, 0.02),
-                mix(light.on_ground(light.haze), BLACK, 0.75),
-                0.45,
-                blur=0.012,
-            )
+            shadow = oval(x + 0.02, y + 0.004, 1.05 * half, 0.02)
+            brush.fill(shadow, mix(light.haze, BLACK, 0.75), 0.45, blur=0.012)
     brush.glow(x, y - 0.5 * scale, 0.75 * scale, mix(light.haze, light.rim, 0.5), 0.35 * light.rim_strength)
     rim = skia.Color4f(*light.rim, light.rim_strength).toColor()
     shine = skia.Paint(ImageFilter=skia.ImageFilters.DropShadow(0, 0, 0.011, 0.011, rim))

@@ -88,13 +88,10 @@ def known_words(vocabulary: Vocabulary) -> tuple[str, ...]:
     for subject in vocabulary.subjects:
         many = subject in MANY and max(vocabulary.counts, default=0) > 1
         phrases += [noun for pair in words.SUBJECTS[subject] for noun in pair[: 2 if many else 1]]
-    for table, names in (
-        (words.COLOURS, vocabulary.colours),
-        (words.PLACES, vocabulary.places),
-        (words.NUMBERS, vocabulary.counts),
-        (words.STYLES, vocabulary.styles),
-    ):
-        phrases += [phrase for name in names for phrase in table[name]]
+    phrases += [word for colour in vocabulary.colours for word in words.COLOURS[colour]]
+    phrases += [phrase for place in vocabulary.places for phrase in words.PLACES[place]]
+    phrases += [number for count in vocabulary.counts for number in words.NUMBERS[count]]
+    phrases += [phrase for style in vocabulary.styles for phrase in words.STYLES[style]]
     found = {word for phrase in phrases for word in split_words(phrase)}
     return tuple(sorted(found - words.FUNCTION_WORDS))
 

@@ -85,7 +85,7 @@ def test_two_and_three_are_told_apart_by_the_gaps_between_them(subject):
     colour = None if subject in COLOURLESS else "red"
     for count in (2, 3):
         scene = Scene(setting, "day", "clear", subject, colour, None, count, "flat", 4)
-        covered = np.append(subject_mask(scene).sum(axis=0) > 8, False)
+        covered = np.append(subject_mask(scene).sum(axis=0) > 3, False)
         assert np.count_nonzero(covered[:-1] & ~covered[1:]) == count
 
 
