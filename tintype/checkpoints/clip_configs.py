@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tintype.checkpoints.config_values import check_values, integer
+from tintype.errors import CheckpointError
 from tintype.models import ImageEncoderConfig, TextEncoderConfig
 
-TEXT, IMAGE = "text_encoder/config.json", "image_encoder/config.json"
+TEXT, IMAGE, CLIP = "text_encoder/config.json", "image_encoder/config.json", "clip/config.json"
 
 _ONLY = {"hidden_act": ("quick_gelu", "gelu"), "layer_norm_eps": (1e-5,)}
 
@@ -93,4 +94,35 @@ def write_image_encoder(config: ImageEncoderConfig) -> dict[str, Any]:
         "num_hidden_layers": config.num_layers,
         "patch_size": config.patch_size,
         "projection_dim": config.projection_dim or config.dim,
+    }
+
+
+def read_clip(config: Mapping[str, Any], end_id: int) -> tuple[TextEncoderConfig, ImageEncoderConfig]:
+    """The config.json of a CLIPModel -> the shapes of both towers. Its own projection_dim stands above theirs."""
+    towers = []
+    for key in ("text_config", "vision_config"):
+        stated = config.get(key)
+        if not isinstance(stated, Mapping):
+            raise CheckpointError(f"{CLIP}: {key} is {stated!r}; expected an object.")
+        towers.append({**stated, "projection_dim": integer(CLIP, config, "projection_dim", 512)})
+    text, image = towers
+    text = read_text_encoder(text | {"architectures": ["CLIPTextModelWithProjection"]}, end_id)
+    return text, read_image_encoder(image | {"architectures": ["CLIPModel"]})
+
+
+def write_clip(text: TextEncoderConfig, image: ImageEncoderConfig, *, start_id: int, pad_id: int) -> dict[str, Any]:
+    """The shapes of both towers -> the config.json of a CLIPModel."""
+    if not text.projection_dim or text.projection_dim != image.projection_dim:
+        raise CheckpointError(
+            f"The towers of a CLIP meet at one width; the text tower projects to {text.projection_dim}, "
+            f"the image tower to {image.projection_dim}."
+        )
+    towers = (write_text_encoder(text, start_id=start_id, pad_id=pad_id), write_image_encoder(image))
+    stated = [{key: value for key, value in tower.items() if key != "architectures"} for tower in towers]
+    return {
+        "architectures": ["CLIPModel"],
+        "model_type": "clip",
+        "projection_dim": text.projection_dim,
+        "text_config": stated[0],
+        "vision_config": stated[1],
     }

@@ -21,7 +21,7 @@ from tintype.errors import CheckpointError
 from tintype.layouts import diffusers as layouts
 from tintype.layouts.layout import Layout
 from tintype.layouts.weight_files import MAX_SHARD_BYTES, Weights, open_weights, write_weights
-from tintype.models import Autoencoder, ImageEncoder, TextEncoder, UNet, UNetConfig
+from tintype.models import CLIP, Autoencoder, ImageEncoder, TextEncoder, UNet, UNetConfig
 from tintype.text.tokenizer import Tokenizer
 
 DIFFUSERS, TRANSFORMERS = "diffusion_pytorch_model", "model"  # how each library names its weights
@@ -54,6 +54,13 @@ def load_image_encoder(folder: Path, *, variant: str | None = None, **target) ->
     config = clip_configs.read_image_encoder(read_json(folder / "config.json"))
     weights = open_weights(folder, TRANSFORMERS, variant)
     return load_network(lambda: ImageEncoder(config), weights, layouts.IMAGE_ENCODER, **target)
+
+
+def load_clip(folder: Path, end_id: int, *, variant: str | None = None, **target) -> CLIP:
+    """Reads the folder of a whole CLIP."""
+    text, image = clip_configs.read_clip(read_json(folder / "config.json"), end_id)
+    weights = open_weights(folder, TRANSFORMERS, variant)
+    return load_network(lambda: CLIP(text, image), weights, layouts.CLIP, **target)
 
 
 def save_unet(
@@ -91,6 +98,13 @@ def save_image_encoder(encoder: ImageEncoder, folder: Path, dtype: torch.dtype |
     """Writes the folder of a CLIP image tower."""
     config = clip_configs.write_image_encoder(encoder.config)
     save_network(encoder, folder, layouts.IMAGE_ENCODER, config, dtype, stem=TRANSFORMERS, **files)
+
+
+def save_clip(clip: CLIP, tokenizer: Tokenizer, folder: Path, dtype: torch.dtype | None = None, **files) -> None:
+    """Writes the folder of a whole CLIP, which transformers' CLIPModel reads."""
+    ids = {"start_id": tokenizer.start, "pad_id": tokenizer.pad}
+    config = clip_configs.write_clip(clip.text.config, clip.image.config, **ids)
+    save_network(clip, folder, layouts.CLIP, config, dtype, stem=TRANSFORMERS, **files)
 
 
 def has_linear_projections(config: UNetConfig) -> bool:

@@ -68,16 +68,21 @@ def write_weights(
     middle = f".{variant}" if variant else ""
     shards = _shards(tensors, max_bytes)
     if len(shards) == 1:
-        save_file(shards[0], folder / f"{stem}{middle}.safetensors", metadata={"format": "pt"})
+        _write(folder / f"{stem}{middle}.safetensors", shards[0])
         return
     weight_map: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         name = f"{stem}{middle}-{number:05}-of-{len(shards):05}.safetensors"
-        save_file(shard, folder / name, metadata={"format": "pt"})
+        _write(folder / name, shard)
         weight_map |= dict.fromkeys(shard, name)
     index = {"metadata": {"total_size": sum(tensor.nbytes for tensor in tensors.values())}, "weight_map": weight_map}
     text = json.dumps(index, indent=2, sort_keys=True) + "\n"
     (folder / f"{stem}.safetensors.index{middle}.json").write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+    save_file(tensors, path, metadata={"format": "pt"})  # transformers asks for the format
+    path.chmod(0o644)  # the library makes its files readable by their owner alone
 
 
 def _shards(tensors: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Tensor]]:
