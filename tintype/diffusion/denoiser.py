@@ -80,8 +80,10 @@ class Denoiser:
         weighs min(snr, gamma); F's error is that of x0 over c_out^2, hence min(snr, gamma) * c_out^2, which is
         min(snr, gamma) / snr for eps and min(snr, gamma) / (snr + 1) for v.
         """
+        if weighting not in (None, "min_snr"):
+            raise SettingsError(f"unknown loss weighting {weighting!r}: expected None or 'min_snr'")
         x0, noise = x0.float(), noise.float()
-        sigma = over_pixels(self.schedule.sigmas.float().to(x0.device)[t.to(x0.device)])  # (b,) -> (b 1 1 1)
+        sigma = self.schedule.sigmas.float().to(x0.device)[t.to(x0.device)].reshape(-1, 1, 1, 1)  # (b,) -> (b 1 1 1)
         c_skip, c_out, c_in = self.parameterization(sigma)
         x = x0 + sigma * noise
         target = (x0 - c_skip * x) / c_out
@@ -89,8 +91,6 @@ class Denoiser:
         error = (output - target).square().flatten(1).mean(1)  # (b c h w) -> (b,)
         if weighting is None:
             return error
-        if weighting != "min_snr":
-            raise SettingsError(f"unknown loss weighting {weighting!r}: expected None or 'min_snr'")
         snr = sigma**-2
         return error * (snr.clamp(max=gamma) * c_out**2).flatten()
 

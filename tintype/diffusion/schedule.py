@@ -8,7 +8,7 @@ scheduler's configuration states about sampling; None there means the sampler's 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -64,7 +64,7 @@ class Schedule:
             raise SettingsError("zero terminal SNR needs v or x0 prediction: at the last timestep eps says nothing")
 
     @classmethod
-    def from_betas(cls, betas: Sequence[float] | Tensor, **conventions) -> Schedule:
+    def from_betas(cls, betas: Iterable[float], **conventions) -> Schedule:
         """A schedule of any betas, each in (0, 1); ``conventions`` are the other fields."""
         return cls(tuple(float(beta) for beta in betas), **conventions)
 
@@ -160,7 +160,7 @@ class Schedule:
     def _plan(self, family: Family, points: str, sigmas: Sequence[float], timesteps: Array) -> Plan:
         def between(sigma: Sigma) -> Sigma:
             t = self.timestep(sigma)
-            return t if isinstance(t, Tensor) else float(family.round(np.float64(t)))
+            return t if isinstance(t, Tensor) else float(family.round(np.array([t]))[0])
 
         start_scale = family.start(float(sigmas[0]), points)
         return Plan(tuple(map(float, sigmas)), tuple(map(float, timesteps)), start_scale, between)
