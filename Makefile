@@ -23,8 +23,10 @@ help:
 	@echo 'make core | dev                              only set up, for use or for development'
 	@echo 'make clean | distclean                       remove what was built; the environment too'
 
-core: $(VENV)/.core ;
-dev: $(VENV)/.dev ;
+core: $(VENV)/.core
+	@:
+dev: $(VENV)/.dev
+	@:
 
 test: $(VENV)/.dev
 	$(run) pytest $(TESTS)
