@@ -1,5 +1,5 @@
 """``python -m tintype``: the command line."""
 
-from tintype.cli import main
+from tintype.cli import app
 
-main()
+app()

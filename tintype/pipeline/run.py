@@ -91,6 +91,11 @@ class Run:
         return len(self.plan)
 
     @property
+    def steps_done(self) -> int:
+        """How many steps have been taken so far; less than ``len(run)`` at the end of a run that was stopped."""
+        return 0 if self._last is None else self._last.index + 1
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """The seed of each picture."""
         return self.settings.seeds
@@ -137,7 +142,7 @@ class Run:
         """
         for _ in self:
             pass
-        if self._last is not None and self._last.index == len(self) - 1:
+        if self._last is not None and self.steps_done == len(self):
             return self._last.x_next / sqrt(1 + self._last.sigma_next**2)
         if self._denoised is None:
             raise TintypeError("This run was stopped before its first step; there is no picture.")

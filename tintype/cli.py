@@ -1,0 +1,307 @@
+"""The command line: parse, call, show.
+
+Every command imports what it needs when it runs, so that ``--help`` answers at once. Results go to stdout, one path a
+line or one JSON object; everything that is said goes to stderr. A ``TintypeError`` is one line and exit status 1.
+"""
+
+import functools
+import inspect
+import json
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tintype.errors import SettingsError, TintypeError
+
+if TYPE_CHECKING:
+    import torch
+
+    from tintype.pipeline.run import Run
+    from tintype.pipeline.stable_diffusion import StableDiffusion
+
+INTERRUPTED = 130
+SECONDS_BETWEEN_LINES = 2.0  # of progress, where there is no terminal
+
+
+class CommandLine(typer.Typer):
+    """Typer, with errors that users can cause told in one line."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
+        try:
+            return super().__call__(*args, **kwargs)
+        except TintypeError as error:
+            _say(f"tintype: {error}")
+            sys.exit(1)
+
+
+app = CommandLine(
+    help="Stable Diffusion that shows its work.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help starts three times as fast
+    pretty_exceptions_enable=False,
+)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        import tintype
+
+        typer.echo(tintype.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _tintype(
+    version: Annotated[
+        bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def _shared(
+    prompts: Annotated[
+        list[str] | None,
+        typer.Option("--prompt", metavar="TEXT", help="One more prompt, with pictures of its own; repeatable."),
+    ] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What to steer away from.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A model's folder; without it, the model in the box.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A folder, or the picture's file name.  [default: outputs]")
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels, a multiple of 8 from 64 up.")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels, a multiple of 8 from 64 up.")] = None,
+    steps: Annotated[int | None, typer.Option(help="How many steps, 1 to 1000.")] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="How strongly the prompt pulls; 1 is not at all.")
+    ] = None,
+    guidance_rescale: Annotated[float, typer.Option(help="0 to 1: the contrast that guidance adds, taken back.")] = 0.0,
+    guidance_interval: Annotated[
+        tuple[float, float] | None, typer.Option(help="Guide only between two sigmas.", metavar="LOW HIGH")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the first picture.  [default: random]")] = None,
+    sampler: Annotated[str | None, typer.Option(help="ddim, euler, euler_a, heun, dpmpp_2m ...")] = None,
+    eta: Annotated[float | None, typer.Option(help="0 to 1: the fresh noise of each step.")] = None,
+    spacing: Annotated[
+        str | None, typer.Option(help="leading, trailing, linspace, karras, or falling sigmas: 14,5,1,0.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-n", help="Pictures for each prompt.")] = 1,
+    clip_skip: Annotated[int | None, typer.Option(help="The text encoder's layer from the end; 1 is the last.")] = None,
+    long_prompt: Annotated[str, typer.Option(help="What to do beyond 75 tokens: chunk or truncate.")] = "chunk",
+    original_size: Annotated[tuple[int, int] | None, typer.Option(help="SDXL.", metavar="HEIGHT WIDTH")] = None,
+    crop: Annotated[tuple[int, int] | None, typer.Option(help="SDXL.", metavar="TOP LEFT")] = None,
+    target_size: Annotated[tuple[int, int] | None, typer.Option(help="SDXL.", metavar="HEIGHT WIDTH")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps ...  [default: a GPU if there is one]")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    threads: Annotated[int | None, typer.Option(help="How many CPU threads to use.", min=1)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Tell everything as one JSON object.")] = False,
+) -> None:
+    """The options that all ways to draw share. Never called: only its signature counts."""
+
+
+def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
+    """A command out of ``command(sd, ..., **settings) -> Run``: with the shared options, it loads, draws and shows."""
+    own = [p for p in inspect.signature(command).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    shared = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(_shared).parameters.values()]
+
+    @functools.wraps(command)
+    def draw(
+        *,
+        prompt: str,
+        prompts: list[str] | None,
+        model: str | None,
+        output: Path | None,
+        device: str | None,
+        dtype: str | None,
+        threads: int | None,
+        as_json: bool,
+        spacing: str | None,
+        **options: Any,
+    ) -> None:
+        start = time.perf_counter()
+        options["prompt"] = (prompt, *prompts) if prompts else prompt
+        options["spacing"] = _spacing(spacing)
+        sd = _load(model, device, dtype, threads)
+        run = command(sd, **options)
+        for notice in run.notices:
+            _say(notice)
+        if sd.conditioner.unknown(run.settings.prompts) and model is None:
+            _say(f"For any words: tintype {command.__name__} --model FOLDER-OF-A-BIG-CHECKPOINT {shlex.quote(prompt)}")
+        with _stop_on_interrupt(run):
+            _watch(run)
+            paths = _save(run, output)
+        _tell(run, paths, time.perf_counter() - start, as_json)
+
+    draw.__signature__ = inspect.Signature([*own, *shared])  # pyright: ignore[reportFunctionMemberAccess]
+    draw.__annotations__ = {p.name: p.annotation for p in (*own, *shared)}
+    return draw
+
+
+Prompt = Annotated[str, typer.Argument(help="What to draw.", metavar="PROMPT", show_default=False)]
+Picture = Annotated[str, typer.Argument(help="The picture to start from.", metavar="IMAGE", show_default=False)]
+Strength = Annotated[float | None, typer.Option(help="Above 0 up to 1: how much is drawn anew.")]
+
+
+@app.command()
+@_drawing
+def text2img(sd: "StableDiffusion", *, prompt: Prompt, **settings: Any) -> "Run":
+    """Draw a picture from words."""
+    return sd.text2img(prompt, **settings)
+
+
+@app.command()
+@_drawing
+def img2img(
+    sd: "StableDiffusion", *, image: Picture, prompt: Prompt, strength: Strength = None, **settings: Any
+) -> "Run":
+    """Draw a picture from a picture and words."""
+    return sd.img2img(image, prompt, strength=strength, **settings)
+
+
+@app.command()
+@_drawing
+def inpaint(
+    sd: "StableDiffusion",
+    *,
+    image: Picture,
+    mask: Annotated[str, typer.Argument(help="White is repainted, black is kept.", metavar="MASK", show_default=False)],
+    prompt: Prompt,
+    strength: Strength = None,
+    mask_blur: Annotated[int | None, typer.Option(help="Pixels over which new and old mix, inside the mask.")] = None,
+    **settings: Any,
+) -> "Run":
+    """Repaint a part of a picture."""
+    return sd.inpaint(image, mask, prompt, strength=strength, mask_blur=mask_blur, **settings)
+
+
+def _load(model: str | None, device: str | None, dtype: str | None, threads: int | None) -> "StableDiffusion":
+    import torch
+
+    import tintype
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return tintype.load(model, device=_device(device), dtype=_dtype(dtype))
+
+
+def _device(name: str | None) -> "torch.device | None":
+    import torch
+
+    try:
+        return None if name is None else torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # what torch raises for a name, and for what is not built in
+        reason = str(error).partition("\n")[0]
+        raise SettingsError(f"The device {name!r} cannot be used: {reason}") from error
+
+
+def _dtype(name: str | None) -> "torch.dtype | None":
+    import torch
+
+    names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    names |= {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if name is not None and name not in names:
+        raise SettingsError(f"dtype is {name!r}; expected one of {', '.join(names)}.")
+    return None if name is None else names[name]
+
+
+def _spacing(text: str | None) -> str | list[float] | None:
+    """A name as it is; numbers with commas as sigmas."""
+    if text is None or "," not in text:
+        return text
+    try:
+        return [float(sigma) for sigma in text.split(",")]
+    except ValueError:
+        raise SettingsError(f"spacing is {text!r}; expected a name, or sigmas with commas: 14.6,5,1,0.") from None
+
+
+@contextmanager
+def _stop_on_interrupt(run: "Run") -> Iterator[None]:
+    """The first Ctrl-C stops the run and keeps what is there; the second one ends the program."""
+
+    def stop(*_: object) -> None:
+        run.stop()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _watch(run: "Run") -> None:
+    """Run to the end, showing how far it is."""
+    if not sys.stderr.isatty():
+        told = time.monotonic()
+        for step in run:
+            if time.monotonic() - told >= SECONDS_BETWEEN_LINES:
+                told = time.monotonic()
+                _say(f"step {step.index + 1} of {len(run)}")
+        return
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("drawing", total=len(run))
+        for _ in run:
+            progress.advance(task)
+
+
+def _save(run: "Run", output: Path | None) -> list[Path]:
+    """Decode and write every picture, with what made it."""
+    import tintype
+    from tintype.pipeline.outputs import output_place, save_image, slug
+
+    paths = []
+    for index, (image, seed) in enumerate(zip(run.images, run.seeds, strict=True)):
+        prompt = run.settings.prompts[index // run.settings.batch_size]
+        record = {"tintype": tintype.__version__, "index": index, "settings": run.settings.to_dict()}
+        if run.steps_done < len(run):
+            record["stopped_after"] = run.steps_done
+        paths.append(save_image(image, output_place(output, f"{slug(prompt)}-{seed}"), record))
+    return paths
+
+
+def _tell(run: "Run", paths: list[Path], seconds: float, as_json: bool) -> None:
+    stopped = run.steps_done < len(run)
+    if as_json:
+        result = {
+            "paths": [str(path) for path in paths],
+            "seeds": list(run.seeds),
+            "settings": run.settings.to_dict(),
+            "seconds": round(seconds, 3),
+            "notices": list(run.notices),
+            "stopped_after": run.steps_done if stopped else None,
+        }
+        typer.echo(json.dumps(result))
+    else:
+        for path in paths:
+            typer.echo(path)
+    if stopped:
+        _say(f"stopped after {run.steps_done} of {len(run)} steps")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
