@@ -1,24 +1,29 @@
 """A whole Stable Diffusion from nothing: pictures, words, CLIP, autoencoder, latents, noise predictor.
 
 Each stage has a folder of its own under the run's and continues where it was left; a stage begins by reading what
-the stages before it left. `Chain.assemble` makes a model of what is there.
+the stages before it left. `Chain.model` makes a Stable Diffusion of what is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tintype.checkpoints.parts import without_projection
 from tintype.diffusion import Schedule
 from tintype.errors import TrainingError
 from tintype.models import CLIP, Autoencoder, TextEncoder, UNet
-from tintype.scenes import caption
+from tintype.pipeline.settings import Defaults
+from tintype.pipeline.stable_diffusion import StableDiffusion
+from tintype.scenes import caption, known_words
+from tintype.text.conditioner import Conditioner, Tower
 from tintype.text.tokenizer import Tokenizer
+from tintype.text.vocabulary import Vocabulary
 from tintype.training.draws import Draw
 from tintype.training.latents import cache_latents, measure_scaling_factor
 from tintype.training.loop import Training
@@ -30,6 +35,8 @@ from tintype.training.tasks import ContrastiveTask, DiffusionTask, Reconstructio
 from tintype.training.tasks.contrastive import initialize
 
 CAPTIONS_FOR_TOKENIZER = 20_000
+
+Made = TypeVar("Made")
 
 
 class Chain:
@@ -105,8 +112,7 @@ class Chain:
         """The text tower as trained so far, without its projection, as Stable Diffusion 1 has it."""
         clip = self._clip()
         clip.load_state_dict(self._weights("clip"))
-        clip.text.projection = None
-        return clip.text
+        return without_projection(clip.text)
 
     def autoencoder(self) -> Autoencoder:
         """The autoencoder as trained so far."""
@@ -119,6 +125,25 @@ class Chain:
         model = UNet(self.recipe.denoiser.unet)
         model.load_state_dict(self._weights("denoiser"))
         return model
+
+    def model(self) -> StableDiffusion:
+        """All parts as trained so far, ready to draw; it knows the words that its captions could have."""
+        recipe = self.recipe
+        autoencoder = self.autoencoder()
+        scale = measure_scaling_factor(Shards.open(self.folder / "latents"))
+        autoencoder.config = replace(autoencoder.config, scaling_factor=scale)
+        attributes = {kind: tuple(map(str, names)) for kind, names in asdict(recipe.vocabulary).items()}
+        return StableDiffusion(
+            self.unet().eval(),
+            autoencoder.eval(),
+            Conditioner(
+                Tower(self._tokenizer(), self.text_encoder()),
+                vocabulary=Vocabulary(known_words(recipe.vocabulary), attributes),
+            ),
+            self.schedule(recipe.denoiser),
+            name=self.folder.name,
+            defaults=Defaults(width=recipe.size, height=recipe.size, steps=20, guidance_scale=5.0),
+        )
 
     def _clip(self) -> CLIP:
         """Both towers, the text tower as large as the tokenizer turned out."""
@@ -139,13 +164,8 @@ class Chain:
         return DrawnScenes(self.folder / "pictures")
 
 
-def seeded(seed: int, make: Any) -> Any:
+def seeded(seed: int, make: Callable[[], Made]) -> Made:
     """What ``make()`` returns, its random weights a function of the seed; the global generator is left as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return make()
-
-
-def count_parameters(model: nn.Module) -> int:
-    """How many numbers a network learns."""
-    return sum(p.numel() for p in model.parameters())
