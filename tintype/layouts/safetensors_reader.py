@@ -79,17 +79,10 @@ def _read_header(path: Path) -> tuple[dict, int]:
     """The header and the number of bytes behind it."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(8)
-        if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-            raise CheckpointError(
-                f"{path} is a pickle in spite of its name. Pickles can run code and are not opened; "
-                "get the model as safetensors."
-            )
-        if start.startswith(b"version https://git-lfs"[:8]):
-            raise CheckpointError(f"{path} is a Git LFS pointer, not the file itself. Run `git lfs pull`.")
-        length = int.from_bytes(start, "little")
-        if len(start) < 8 or length < 2:
-            raise CheckpointError(f"{path} is no safetensors file: {size} bytes without a header.")
+        start = file.read(9)
+        if start[8:] != b"{":
+            raise CheckpointError(f"{path} is no safetensors file: {_what_begins_with(start)}")
+        length = int.from_bytes(start[:8], "little")
         if length > MAX_HEADER_BYTES:
             raise CheckpointError(
                 f"{path} is no safetensors file: its header would be {length:,} bytes long, "
@@ -97,6 +90,7 @@ def _read_header(path: Path) -> tuple[dict, int]:
             )
         if 8 + length > size:
             raise CheckpointError(f"{path} is truncated: its header ends at byte {8 + length:,} of {size:,}.")
+        file.seek(8)
         text = file.read(length)
     try:
         header = json.loads(text.decode("utf-8"), object_pairs_hook=_without_repetition)
@@ -105,6 +99,15 @@ def _read_header(path: Path) -> tuple[dict, int]:
     if not isinstance(header, dict):
         raise CheckpointError(f"{path} is no safetensors file: its header is a {type(header).__name__}.")
     return header, size - 8 - length
+
+
+def _what_begins_with(start: bytes) -> str:
+    """What a file that is no safetensors file seems to be, from its first bytes, and what to do."""
+    if start.startswith(b"version "):
+        return "it is a Git LFS pointer to one. Run `git lfs pull`."
+    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        return "it is a pickle in spite of its name. Pickles can run code and are not opened; get it as safetensors."
+    return f"it begins with {start!r}."
 
 
 def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
