@@ -133,6 +133,7 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         start = time.perf_counter()
         options["prompt"] = (prompt, *prompts) if prompts else prompt
         options["spacing"] = _spacing(spacing)
+        _check({name: value for name, value in options.items() if name not in ("image", "mask")})
         sd = _load(model, device, dtype, threads)
         run = command(sd, **options)
         for notice in run.notices:
@@ -184,6 +185,13 @@ def inpaint(
 ) -> "Run":
     """Repaint a part of a picture."""
     return sd.inpaint(image, mask, prompt, strength=strength, mask_blur=mask_blur, **settings)
+
+
+def _check(settings: dict[str, Any]) -> None:
+    """Tell what cannot be before a model is loaded for it."""
+    from tintype.pipeline.settings import Settings
+
+    Settings(**settings)
 
 
 def _load(model: str | None, device: str | None, dtype: str | None, threads: int | None) -> "StableDiffusion":
