@@ -69,9 +69,9 @@ def unet(folder):
 def autoencoder(folder):
     torch.manual_seed(1)
     reference = diffusers.AutoencoderKL(
-        block_out_channels=(16, 32, 64, 64),
+        block_out_channels=(32, 64, 64, 64),
         layers_per_block=2,
-        norm_num_groups=8,
+        norm_num_groups=4,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
     )

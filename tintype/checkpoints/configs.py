@@ -94,6 +94,10 @@ def read_unet(config: Mapping[str, Any]) -> UNetConfig:
     vector_dim = None
     if config.get("addition_embed_type") == "text_time":
         vector_dim = integer(UNET, config, "projection_class_embeddings_input_dim")
+    # The key's name is an old mistake that cannot be mended: it is the number of heads (diffusers #2011).
+    num_heads = integers(UNET, config, "attention_head_dim", levels, default=8)
+    if any(width % heads for width, heads in zip(channels, num_heads, strict=True)):
+        raise CheckpointError(f"{UNET}: attention_head_dim {num_heads}, heads, do not divide the widths {channels}.")
     return UNetConfig(
         in_channels=integer(UNET, config, "in_channels", 4),
         out_channels=integer(UNET, config, "out_channels", 4),
@@ -101,8 +105,7 @@ def read_unet(config: Mapping[str, Any]) -> UNetConfig:
         layers_per_block=_same(UNET, config, "layers_per_block", levels, default=2),
         transformer_depth=tuple(d if text else 0 for d, text in zip(depth, has_text, strict=True)),
         mid_depth=depth[-1],
-        # The key's name is an old mistake that cannot be mended: it is the number of heads (diffusers #2011).
-        num_heads=integers(UNET, config, "attention_head_dim", levels, default=8),
+        num_heads=num_heads,
         context_dim=context_dim,
         vector_dim=vector_dim,
         norm_groups=integer(UNET, config, "norm_num_groups", 32),

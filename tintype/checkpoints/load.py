@@ -7,13 +7,12 @@ from pathlib import Path
 
 import torch
 
-import tintype
 from tintype.checkpoints import parts
 from tintype.checkpoints.folder import INDEX, load_folder
 from tintype.errors import CheckpointError, SettingsError
 from tintype.pipeline.stable_diffusion import StableDiffusion
 
-BOX = Path(tintype.__file__).parent / "box"
+BOX = Path(__file__).parents[1] / "box"
 """The model that ships with the package."""
 
 

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -155,14 +156,14 @@ def _entry(path: Path, name: str, entry: object) -> tuple[TensorInfo, int, int]:
     if not isinstance(entry, dict):
         raise CheckpointError(f"{damaged}.")
     shape, offsets, dtype = entry.get("shape"), entry.get("data_offsets"), entry.get("dtype")
-    if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
+    if not (_are_sizes(shape) and _are_sizes(offsets) and len(offsets) == 2):
         raise CheckpointError(f"{damaged}: shape {_short(shape)}, data_offsets {_short(offsets)}.")
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise CheckpointError(f"{path}: {name} is of type {_short(dtype)}; known are {', '.join(DTYPES)}.")
     return TensorInfo(tuple(shape), DTYPES[dtype]), offsets[0], offsets[1]
 
 
-def _are_sizes(values: object) -> bool:
+def _are_sizes(values: object) -> TypeGuard[list[int]]:
     """Whether it is a list of at most 16 whole numbers from 0 to 2^63 - 1."""
     if not isinstance(values, list) or len(values) > 16:
         return False

@@ -63,7 +63,7 @@ class Tokenizer:
         max_length: int = 77,
     ) -> None:
         self.vocabulary = dict(vocabulary)
-        self.merges = [tuple(pair) for pair in merges]
+        self.merges: list[Pair] = [(first, second) for first, second in merges]
         self.specials = specials or SpecialTokens.clip()
         self.max_length = max_length
         for token in (self.specials.start, self.specials.end, self.specials.pad):

@@ -153,6 +153,7 @@ def test_towers_and_autoencoders_return():
         ("transformer_layers_per_block", [[1], [1], [1], [1]]),
         ("attention_head_dim", "8"),
         ("attention_head_dim", 0),
+        ("attention_head_dim", 7),
         ("block_out_channels", []),
         ("block_out_channels", [320] * 100),
         ("block_out_channels", [10**12]),
