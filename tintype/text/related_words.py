@@ -25,7 +25,7 @@ RELATED = tuple(
         "rabbit hare mouse rat hamster squirrel cat kitten",
         "bird songbird eagle parrot owl seagull duck swan goose chicken penguin dragon bat",
         "fish shark whale dolphin octopus sea ocean boat",
-        "person people man woman girl boy child human portrait face king queen princess knight wizard snowman",
+        "person people man woman girl boy child human king queen princess knight wizard snowman",
         "robot android cyborg machine rocket car",
         "sea ocean waves water river waterfall lake pond lakeside bay coast shore beach",
         "island islands beach shore coast tropical palm",

@@ -78,13 +78,14 @@ def unknown_words(prompt: str, known: Collection[str]) -> list[tuple[str, tuple[
 
 
 def close_words(word: str, known: Collection[str], limit: int = 3) -> tuple[str, ...]:
-    """Known words close to ``word``: of its stem, then of related meaning, then spelled almost alike."""
+    """Known words close to ``word``: of its stem and of related meaning, or else spelled almost alike."""
     stem = _stem(word)
     close = [other for other in sorted(known) if _stem(other) == stem]
     close += _related(word, known) or _related(stem, known)
-    # 0.8 lets one letter in five be wrong: a slip of the keyboard, not another word.
-    alike = {other: SequenceMatcher(None, word, other).ratio() for other in sorted(known)}
-    close += sorted((other for other, ratio in alike.items() if ratio >= 0.8), key=lambda other: -alike[other])
+    if not close:
+        # 0.8 lets one letter in five be wrong: a slip of the keyboard, not another word.
+        alike = {other: SequenceMatcher(None, word, other).ratio() for other in sorted(known)}
+        close = sorted((other for other, ratio in alike.items() if ratio >= 0.8), key=lambda other: -alike[other])
     return tuple(dict.fromkeys(close))[:limit]
 
 
