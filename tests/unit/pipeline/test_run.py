@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from math import log10
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_every_sampler_yields_as_many_steps_as_the_run_is_long(sd, name):
     run = sd.text2img("a red boat", seed=7, sampler=name, steps=5)
     steps = list(run)
     assert [step.index for step in steps] == list(range(len(run))) == list(range(5))
-    assert all(before.sigma_next == after.sigma for before, after in zip(steps, steps[1:], strict=False))
+    assert all(before.sigma_next == after.sigma for before, after in pairwise(steps))
     assert torch.isfinite(run.latents).all()
     assert run.latents.dtype == torch.float32
     assert run.images[0].size == (64, 64)
@@ -122,10 +123,10 @@ def test_odd_sizes(sd, width, height):
 
 def test_guidance_1_costs_no_unconditional_pass(sd):
     sizes, done = counting_calls(sd)
-    sd.text2img("a red boat", seed=1, steps=3, guidance_scale=1).latents
+    list(sd.text2img("a red boat", seed=1, steps=3, guidance_scale=1))
     assert sizes == [1, 1, 1]
     sizes.clear()
-    sd.text2img("a red boat", seed=1, steps=3, guidance_scale=2).latents
+    list(sd.text2img("a red boat", seed=1, steps=3, guidance_scale=2))
     assert sizes == [2, 2, 2]
     sizes.clear()
     run = sd.text2img("a red boat", seed=1, steps=3, guidance_scale=2, guidance_interval=(0.5, 2))
@@ -147,7 +148,7 @@ def test_text_is_encoded_once_and_prepared_once(sd):
     tower = sd.conditioner.towers[0].encoder
     hook = tower.register_forward_pre_hook(lambda *_: encoded.append(1))
     sd.unet.prepare, before = lambda cond: prepared.append(1) or before(cond), sd.unet.prepare
-    sd.text2img("a red boat", seed=1, steps=4).latents
+    list(sd.text2img("a red boat", seed=1, steps=4))
     hook.remove()
     del sd.unet.prepare
     assert len(encoded) == len(prepared) == 2  # what is wanted and what is not
@@ -177,13 +178,18 @@ def test_images_after_some_steps_run_to_the_end(sd):
 
 
 def test_nothing_is_held_between_steps(sd):
+    free = []
+
+    def try_the_lock() -> None:
+        free.append(sd.lock.acquire(timeout=5))
+        sd.lock.release()
+
     for _ in sd.text2img("a red boat", seed=3, steps=2):
         assert torch.is_grad_enabled()
-        free: list[bool] = []
-        other = threading.Thread(target=lambda: free.append(sd.lock.acquire(timeout=1) and not sd.lock.release()))
+        other = threading.Thread(target=try_the_lock)
         other.start()
         other.join()
-        assert free == [True]
+    assert free == [True, True]
 
 
 def test_a_training_step_between_two_steps_of_a_run(own_sd):
