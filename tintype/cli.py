@@ -133,7 +133,7 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         start = time.perf_counter()
         options["prompt"] = (prompt, *prompts) if prompts else prompt
         options["spacing"] = _spacing(spacing)
-        _check({name: value for name, value in options.items() if name not in ("image", "mask")})
+        _check(output, {name: value for name, value in options.items() if name not in ("image", "mask")})
         sd = _load(model, device, dtype, threads)
         run = command(sd, **options)
         for notice in run.notices:
@@ -187,11 +187,13 @@ def inpaint(
     return sd.inpaint(image, mask, prompt, strength=strength, mask_blur=mask_blur, **settings)
 
 
-def _check(settings: dict[str, Any]) -> None:
+def _check(output: Path | None, settings: dict[str, Any]) -> None:
     """Tell what cannot be before a model is loaded for it."""
+    from tintype.pipeline.outputs import output_place
     from tintype.pipeline.settings import Settings
 
     Settings(**settings)
+    output_place(output, "picture")
 
 
 def _load(model: str | None, device: str | None, dtype: str | None, threads: int | None) -> "StableDiffusion":
