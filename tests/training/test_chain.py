@@ -23,4 +23,3 @@ def test_the_chain_ends_in_a_model(chain, tmp_path):
         "a red pirate ship on a beach", seed=1, steps=2
     )
     assert torch.equal(run.latents, again.latents)
-

@@ -82,16 +82,16 @@ def test_not_finite_steps_are_skipped_counted_and_never_saved(chain):
     training = fresh(chain, "nan", save_every=16)
     task, healthy = training.task, training.task.loss
     steps = iter(range(100))
-    task.loss = lambda batch: (
-        (lambda loss, metrics: (loss * float("nan") if next(steps) in (2, 3) else loss, metrics))(*healthy(batch))
+    task.loss = lambda batch: (lambda loss, metrics: (loss * float("nan") if next(steps) in (2, 3) else loss, metrics))(
+        *healthy(batch)
     )
     progress = list(training)
     assert progress[-1].skipped == 2
     assert all(torch.isfinite(t).all() for t in tensors_of(chain.folder / "nan").values())
 
     hopeless = fresh(chain, "hopeless", pictures=2_000)
-    hopeless.task.loss = lambda batch: (
-        (lambda loss, metrics: (loss * float("nan"), metrics))(*type(hopeless.task).loss(hopeless.task, batch))
+    hopeless.task.loss = lambda batch: (lambda loss, metrics: (loss * float("nan"), metrics))(
+        *type(hopeless.task).loss(hopeless.task, batch)
     )
     with pytest.raises(TrainingError, match="20 steps in a row"):
         list(hopeless)
@@ -101,7 +101,12 @@ def test_not_finite_steps_are_skipped_counted_and_never_saved(chain):
 def test_draws_depend_on_seed_epoch_picture_and_purpose_only():
     value = Draw(0, 1, 2).rng("noise").random()
     assert value == Draw(0, 1, 2).rng("noise").random()
-    others = [Draw(1, 1, 2).rng("noise"), Draw(0, 2, 2).rng("noise"), Draw(0, 1, 3).rng("noise"), Draw(0, 1, 2).rng("t")]
+    others = [
+        Draw(1, 1, 2).rng("noise"),
+        Draw(0, 2, 2).rng("noise"),
+        Draw(0, 1, 3).rng("noise"),
+        Draw(0, 1, 2).rng("t"),
+    ]
     assert len({value, *(rng.random() for rng in others)}) == 5
 
 

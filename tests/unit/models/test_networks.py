@@ -3,7 +3,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tintype.models import Autoencoder, Prepared, TextEncoder, TextEncoderConfig, UNet, UNetConfig, presets, without_text
+from tintype.models import (
+    Autoencoder,
+    Prepared,
+    TextEncoder,
+    TextEncoderConfig,
+    UNet,
+    UNetConfig,
+    presets,
+    without_text,
+)
 from tintype.models.autoencoder import AutoencoderConfig, DiagonalGaussian
 from tintype.models.layers import sinusoidal_embedding
 from tintype.types import Conditioning
