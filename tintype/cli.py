@@ -145,7 +145,7 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
             paths = _save(run, output)
         _tell(run, paths, time.perf_counter() - start, as_json)
 
-    draw.__signature__ = inspect.Signature([*own, *shared])  # pyright: ignore[reportFunctionMemberAccess]
+    draw.__signature__ = inspect.Signature([*own, *shared])  # pyright: ignore[reportAttributeAccessIssue]
     draw.__annotations__ = {p.name: p.annotation for p in (*own, *shared)}
     return draw
 

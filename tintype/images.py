@@ -67,7 +67,7 @@ def read_picture(source: Source) -> Picture:
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         rgb = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layers).convert("RGB")
-        if layers.getextrema()[3][0] < 255:
+        if np.asarray(layers)[..., 3].min() < 255:
             return Picture(rgb, ("The picture has transparent parts; they were laid on white.",))
         return Picture(rgb)
     return Picture(image.convert("RGB"))
@@ -87,7 +87,7 @@ def read_mask(source: Source) -> Image.Image:
         grey = Image.alpha_composite(Image.new("RGBA", image.size, "black"), layers).convert("L")
     else:
         grey = image.convert("L")
-    return grey.point(lambda value: 255 if value >= 128 else 0)
+    return grey.point([0] * 128 + [255] * 128)
 
 
 def size_on_grid(image: Image.Image) -> tuple[int, int]:

@@ -63,7 +63,7 @@ def read_inputs(
     settings = _record(settings, "image", picture.sha256)
     width, height = size_on_grid(picture.rgb)
     settings = replace(settings, width=settings.width or width, height=settings.height or height)
-    fitted = cover(picture.rgb, settings.width, settings.height)
+    fitted = cover(picture.rgb, *settings.size)
     if mask is None:
         if settings.mask_blur is not None:
             raise SettingsError("mask_blur is of inpainting; leave it out, or give mask=.")
@@ -74,7 +74,7 @@ def read_inputs(
     settings = _record(settings, "mask", mask_hash(grey))
     blur = MASK_BLUR if settings.mask_blur is None else settings.mask_blur
     settings = replace(settings, strength=settings.strength or INPAINT_STRENGTH, mask_blur=blur)
-    area = mask_to_tensor(cover(grey, settings.width, settings.height))  # (1 1 H W)
+    area = mask_to_tensor(cover(grey, *settings.size))  # (1 1 H W)
     notices = picture.notices
     if not area.any():
         notices += ("The mask has no white in it: nothing is repainted.",)

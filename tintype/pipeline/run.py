@@ -59,12 +59,13 @@ class Run:
         latents: Tensor | None = None,
     ) -> None:
         settings, self._inputs = read_inputs(settings, image, mask, latents)
-        settings = settings.filled(model.defaults)
         chosen = sampler(settings.sampler or model.schedule.sampler or SAMPLER)
-        plan = model.schedule.plan(chosen, settings.spacing, settings.steps)
+        plan = model.schedule.plan(chosen, settings.spacing, settings.steps or model.defaults.steps)
         self.model = model
+        self._sampler = chosen
+        self._scale = model.defaults.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
         self.settings = replace(
-            settings,
+            settings.filled(model.defaults),
             sampler=chosen.name,
             eta=chosen.eta if settings.eta is None else settings.eta,
             steps=len(plan),
@@ -72,7 +73,8 @@ class Run:
         )
         self.plan = plan if settings.strength is None else plan.tail(_steps_to_run(len(plan), settings.strength))
         channels = model.autoencoder.config.latent_channels
-        self._shape = (channels, self.settings.height // GRID, self.settings.width // GRID)  # (c h w)
+        width, height = self.settings.size
+        self._shape = (channels, height // GRID, width // GRID)  # (c h w)
         check_noise_shape(self._inputs.latents, (self.settings.num_images, *self._shape))
 
         self._turn = threading.RLock()  # one thread at a time takes a step of this run
@@ -155,7 +157,7 @@ class Run:
         with self._turn:
             if self._images is None:
                 images, inputs = self.model.images(latents), self._inputs
-                if inputs.weight is not None:
+                if inputs.image is not None and inputs.weight is not None:
                     images = [paste(image, inputs.image, inputs.weight) for image in images]
                 self._images = images
             return list(self._images)
@@ -215,7 +217,7 @@ class Run:
             denoiser,
             cond,
             uncond,
-            settings.guidance_scale,
+            self._scale,
             rescale=settings.guidance_rescale,
             interval=settings.guidance_interval,
         )
@@ -229,8 +231,7 @@ class Run:
         for wrapper in self._wrappers:
             denoise = wrapper(denoise)
         solver_noise = SolverNoise(self.seeds, self._shape, model.device)
-        solve = sampler(settings.sampler).solve
-        return solve(self._keeping_estimates(denoise), x, self.plan, eta=settings.eta, noise=solver_noise)
+        return self._sampler.solve(self._keeping_estimates(denoise), x, self.plan, eta=settings.eta, noise=solver_noise)
 
     def _conditionings(self) -> tuple[Prepared, Prepared | None]:
         """The prompts and what to steer away from, as the UNet wants them, one for each picture.
@@ -239,7 +240,7 @@ class Run:
         """
         settings, model = self.settings, self.model
         with model.turn():
-            if settings.guidance_scale == 1:
+            if self._scale == 1:
                 texts = [
                     model.conditioner(settings.prompts, clip_skip=settings.clip_skip, long_prompt=settings.long_prompt)
                 ]
@@ -252,7 +253,8 @@ class Run:
                 )
                 texts = [pair.cond, pair.uncond]
         for text in texts:
-            require_finite(text.context, "text encoder", text.context.dtype)
+            if text.context is not None:
+                require_finite(text.context, "text encoder", text.context.dtype)
         with model.turn():
             prepared = [model.unet.prepare(self._for_each_picture(text)) for text in texts]
         return prepared[0], prepared[1] if len(prepared) == 2 else None

@@ -43,9 +43,9 @@ class Settings:
         SettingsError: a value that cannot be; the message says what was got, what was expected and what to do.
     """
 
-    prompt: str | tuple[str, ...]
+    prompt: str | Sequence[str]
     """One prompt, or several: each gives ``batch_size`` pictures."""
-    negative_prompt: str | tuple[str, ...] | None = None
+    negative_prompt: str | Sequence[str] | None = None
     """What to steer away from; one for all prompts, or one for each. SDXL tells None from ""."""
     width: int | None = None
     """Pixels, a multiple of 8 from 64 up."""
@@ -64,7 +64,7 @@ class Settings:
     sampler: str | None = None
     eta: float | None = None
     """0 to 1: how much fresh noise each step adds. None: the sampler's own."""
-    spacing: str | tuple[float, ...] | None = None
+    spacing: str | Sequence[float] | None = None
     """A name, or the sigmas themselves, falling."""
     batch_size: int = 1
     """Pictures for each prompt."""
@@ -139,14 +139,21 @@ class Settings:
     @property
     def prompts(self) -> tuple[str, ...]:
         """The prompts, one or more."""
-        return (self.prompt,) if isinstance(self.prompt, str) else self.prompt
+        return (self.prompt,) if isinstance(self.prompt, str) else tuple(self.prompt)
 
     @property
     def negative_prompts(self) -> tuple[str, ...] | None:
         """A negative prompt for each prompt, or None."""
-        if self.negative_prompt is None or isinstance(self.negative_prompt, tuple):
-            return self.negative_prompt
-        return (self.negative_prompt,) * len(self.prompts)
+        if isinstance(self.negative_prompt, str):
+            return (self.negative_prompt,) * len(self.prompts)
+        return None if self.negative_prompt is None else tuple(self.negative_prompt)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        if self.width is None or self.height is None:
+            raise SettingsError("The size is not chosen yet; a run's own settings have it.")
+        return self.width, self.height
 
     @property
     def num_images(self) -> int:
@@ -194,11 +201,10 @@ class Settings:
         if value is None and name != "batch_size":
             return
         try:
-            if isinstance(value, bool):
-                raise TypeError
-            self._set(name, operator.index(value))  # numpy's integers become Python's
+            value = operator.index(_no_bool(value))  # numpy's integers become Python's
         except TypeError:
             raise SettingsError(f"{name} is {value!r}; expected a whole number {_range(least, most)}.") from None
+        self._set(name, value)
         if value < least or (most is not None and value > most):
             raise SettingsError(f"{name} is {value}; expected a whole number {_range(least, most)}.")
 
@@ -206,7 +212,8 @@ class Settings:
         value = getattr(self, name)
         if value is None and name != "guidance_rescale":
             return
-        self._set(name, _float(name, value, _range(least, most)))
+        value = _float(name, value, _range(least, most))
+        self._set(name, value)
         if value < least or (most is not None and value > most):
             raise SettingsError(f"{name} is {value}; expected a number {_range(least, most)}.")
 
@@ -252,6 +259,11 @@ def _texts(name: str, value: object) -> str | tuple[str, ...]:
     if isinstance(value, Sequence) and value and all(isinstance(text, str) for text in value):
         return tuple(value)
     raise SettingsError(f"{name} is {value!r}; expected a string, or a list of at least one.")
+
+
+def _no_bool(value: Any) -> Any:
+    """To Python True is a whole number; to us it is a slip."""
+    return None if isinstance(value, bool) else value
 
 
 def _float(name: str, value: object, expected: str) -> float:
