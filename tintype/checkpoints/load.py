@@ -33,7 +33,8 @@ def load(
     Args:
         source: None for the model in the box, or a diffusers folder.
         device: None for a GPU where there is one, else the CPU.
-        dtype: what the networks compute in. None: bf16 on a GPU that has it, fp16 on one that has not, fp32 on a CPU.
+        dtype: what the networks compute in. None: bf16 where the device has it natively; if not, fp32 on a CPU and
+            fp16 on a GPU.
         vae: another autoencoder: its folder, or a model's folder.
         prediction: "eps", "v" or "x0", where the scheduler's configuration is wrong.
         ema: the averaged weights of a single file that holds both.
@@ -70,9 +71,11 @@ def best_device() -> torch.device:
 
 
 def native_dtype(device: torch.device) -> torch.dtype:
-    """What a device computes in fast and safely: bf16 where it is native, else fp16; fp32 on a CPU."""
+    """What a device computes in fast and safely: bf16 where it is native, else fp32 on a CPU and fp16 elsewhere."""
     if device.type in ("cpu", "meta"):
-        return torch.float32
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 has it
+        native = device.type == "cpu" and (capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+        return torch.bfloat16 if native else torch.float32
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float16

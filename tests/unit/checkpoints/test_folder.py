@@ -28,7 +28,7 @@ def edit(path, **changes) -> None:
 
 
 def test_everything_returns(tiny, folder):
-    sd = load(folder, device="cpu")
+    sd = load(folder, device="cpu", dtype=torch.float32)
     assert_same_weights(tiny.unet, sd.unet)
     assert_same_weights(tiny.autoencoder, sd.autoencoder)
     (before,), (after,) = tiny.conditioner.towers, sd.conditioner.towers
@@ -187,7 +187,7 @@ def test_load_options(tiny, folder, tmp_path):
     with pytest.raises(CheckpointError, match="prediction='flow'"):
         load(folder, prediction="flow")
     for vae in (folder, folder / "vae"):
-        assert_same_weights(tiny.autoencoder, load(folder, vae=vae).autoencoder)
+        assert_same_weights(tiny.autoencoder, load(folder, vae=vae, dtype=torch.float32).autoencoder)
     with pytest.raises(CheckpointError, match="ema"):
         load(folder, ema=True)
     with pytest.raises(CheckpointError, match="revision"):
@@ -200,10 +200,24 @@ def test_load_options(tiny, folder, tmp_path):
         load(folder / "unet" / "diffusion_pytorch_model.safetensors")
     with pytest.raises(CheckpointError, match="There is no"):
         load(tmp_path / "nowhere")
-    assert native_dtype(torch.device("cpu")) == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({}, torch.float32),
+        ({"avx512_bf16": False, "amx_bf16": False}, torch.float32),
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+    ],
+)
+def test_bf16_only_where_the_processor_has_it(monkeypatch, capabilities, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert native_dtype(torch.device("cpu")) == dtype
 
 
 def test_model_draws_the_same_after_a_round_trip(tiny, folder):
     settings = {"seed": 3, "width": 64, "height": 64, "steps": 2}
     before = tiny.text2img("a red boat", **settings).latents
-    assert torch.equal(load(folder, device="cpu").text2img("a red boat", **settings).latents, before)
+    again = load(folder, device="cpu", dtype=torch.float32).text2img("a red boat", **settings).latents
+    assert torch.equal(again, before)
