@@ -280,16 +280,26 @@ def _watch(run: "Run") -> None:
 
 def _save(run: "Run", output: Path | None) -> list[Path]:
     """Decode and write every picture, with what made it."""
+    import torch
+
     import tintype
     from tintype.pipeline.outputs import output_place, save_image, slug
 
+    made_by = {
+        "tintype": tintype.__version__,
+        "torch": torch.__version__,
+        "device": run.model.device.type,
+        "dtype": str(run.model.dtype).removeprefix("torch."),
+        "model": run.model.name,
+        "settings": run.settings.to_dict(),
+    }
+    if run.steps_done < len(run):
+        made_by["stopped_after"] = run.steps_done
     paths = []
     for index, (image, seed) in enumerate(zip(run.images, run.seeds, strict=True)):
         prompt = run.settings.prompts[index // run.settings.batch_size]
-        record = {"tintype": tintype.__version__, "index": index, "settings": run.settings.to_dict()}
-        if run.steps_done < len(run):
-            record["stopped_after"] = run.steps_done
-        paths.append(save_image(image, output_place(output, f"{slug(prompt)}-{seed}"), record))
+        place = output_place(output, f"{slug(prompt)}-{seed}")
+        paths.append(save_image(image, place, {"index": index} | made_by))
     return paths
 
 

@@ -107,7 +107,17 @@ class Run:
         """What should be said about the prompt and the picture: cut words, unknown words, transparency."""
         read, settings = self.model.conditioner, self.settings
         texts = read.read((*settings.prompts, *(settings.negative_prompts or ())), settings.long_prompt)
-        return self._inputs.notices + texts.notices + read.unknown(settings.prompts)
+        return self._inputs.notices + self._without_effect() + texts.notices + read.unknown(settings.prompts)
+
+    def _without_effect(self) -> tuple[str, ...]:
+        """What was asked for and does nothing here."""
+        notices: tuple[str, ...] = ()
+        if self._scale == 1 and self.settings.negative_prompt is not None:
+            notices += ("negative_prompt has no effect at guidance_scale 1.",)
+        sizes = [name for name in ("original_size", "crop", "target_size") if getattr(self.settings, name) is not None]
+        if sizes and self.model.unet.config.vector_dim is None:
+            notices += (f"{', '.join(sizes)}: without effect, this model is not told sizes (SDXL is).",)
+        return notices
 
     def wrap(self, wrapper: Callable[[Denoise], Denoise]) -> Self:
         """Put a function around the denoiser, outside of guidance and mask: the seam for recorders.

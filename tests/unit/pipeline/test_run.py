@@ -326,6 +326,20 @@ def test_runs_in_several_threads_give_what_each_gives_alone(sd):
     assert [run.images[0].tobytes() for run in together] == alone
 
 
+def test_runs_take_turns_by_network_call(sd):
+    order: list[int] = []
+    hook = sd.unet.register_forward_pre_hook(lambda *_: order.append(threading.get_ident()))
+    runs = [sd.text2img("a red boat", seed=seed, steps=100, width=128) for seed in range(2)]
+    threads = [threading.Thread(target=lambda run=run: list(run)) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    hook.remove()
+    assert len(order) == 200
+    assert sum(one != other for one, other in pairwise(order)) > 5  # one after the other would be 1
+
+
 def test_threads_may_share_a_run(sd):
     run = sd.text2img("a red boat", seed=3, steps=20)
     seen: list[int] = []
@@ -459,6 +473,18 @@ def test_given_noise_is_used_and_recorded(sd):
 def test_noise_that_does_not_fit(sd, latents, what):
     with pytest.raises(SettingsError, match=what):
         sd.text2img("a red boat", latents=latents)
+
+
+def test_what_has_no_effect_is_told(sd):
+    assert sd.text2img("a red boat", negative_prompt="moon").notices == ()
+    assert "negative_prompt" in sd.text2img("a red boat", negative_prompt="moon", guidance_scale=1).notices[0]
+    assert "crop" in sd.text2img("a red boat", crop=(0, 0)).notices[0]
+
+
+def test_noise_of_a_sampler_that_has_none(sd):
+    run = sd.text2img("a red boat", sampler="heun", eta=0.5)
+    with pytest.raises(SettingsError, match="heun"):
+        list(run)
 
 
 def test_none_means_the_models_own(sd):
