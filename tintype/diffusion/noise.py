@@ -94,7 +94,7 @@ class SolverNoise:
 
 
 def _normal(seed: int, shape: Shape) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))
+    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), device="cpu")
 
 
 def _derived(seed: int, stream: str) -> int:

@@ -71,8 +71,8 @@ class Chain:
 
     def clip_training(self, recipe: ClipRecipe) -> Training:
         """CLIP on the drawn pictures and their captions."""
-        tokenizer = self._tokenizer()
-        clip = seeded(recipe.seed, lambda: initialize(self._clip()))
+        tokenizer = self.tokenizer()
+        clip = seeded(recipe.seed, lambda: initialize(self._new_clip()))
         task = ContrastiveTask(clip, self._pictures(), tokenizer)
         return Training(task, recipe, self.folder / "clip")
 
@@ -92,17 +92,24 @@ class Chain:
 
         ``name`` is its folder: several recipes can be tried side by side.
         """
-        latents = Shards.open(self.folder / "latents")
-        task = DiffusionTask(
-            seeded(recipe.seed, lambda: UNet(recipe.unet)),
+        unet = seeded(recipe.seed, lambda: UNet(recipe.unet))
+        return Training(self.diffusion_task(recipe, unet, self._latents()), recipe, self.folder / name)
+
+    def diffusion_task(self, recipe: DenoiserRecipe, unet: UNet, latents: Shards) -> DiffusionTask:
+        """What the noise predictor learns: the loss on some latents, told what the text tower makes of their words."""
+        return DiffusionTask(
+            unet,
             latents,
-            measure_scaling_factor(latents),
+            self.scaling_factor(),
             self.text_encoder(),
-            self._tokenizer(),
+            self.tokenizer(),
             self.schedule(recipe),
             recipe,
         )
-        return Training(task, recipe, self.folder / name)
+
+    def scaling_factor(self) -> float:
+        """What brings this autoencoder's latents to unit size."""
+        return measure_scaling_factor(self._latents())
 
     def schedule(self, recipe: DenoiserRecipe) -> Schedule:
         """Stable Diffusion's betas, and what this network predicts."""
@@ -110,9 +117,13 @@ class Chain:
 
     def text_encoder(self) -> TextEncoder:
         """The text tower as trained so far, without its projection, as Stable Diffusion 1 has it."""
-        clip = self._clip()
+        return without_projection(self.clip().text)
+
+    def clip(self) -> CLIP:
+        """Both towers as trained so far."""
+        clip = self._new_clip()
         clip.load_state_dict(self._weights("clip"))
-        return without_projection(clip.text)
+        return clip
 
     def autoencoder(self) -> Autoencoder:
         """The autoencoder as trained so far."""
@@ -130,14 +141,13 @@ class Chain:
         """All parts as trained so far, ready to draw; it knows the words that its captions could have."""
         recipe = self.recipe
         autoencoder = self.autoencoder()
-        scale = measure_scaling_factor(Shards.open(self.folder / "latents"))
-        autoencoder.config = replace(autoencoder.config, scaling_factor=scale)
+        autoencoder.config = replace(autoencoder.config, scaling_factor=self.scaling_factor())
         attributes = {kind: tuple(map(str, names)) for kind, names in asdict(recipe.vocabulary).items()}
         return StableDiffusion(
             self.unet().eval(),
             autoencoder.eval(),
             Conditioner(
-                Tower(self._tokenizer(), self.text_encoder()),
+                Tower(self.tokenizer(), self.text_encoder()),
                 vocabulary=Vocabulary(known_words(recipe.vocabulary), attributes),
             ),
             self.schedule(recipe.denoiser),
@@ -145,9 +155,9 @@ class Chain:
             defaults=Defaults(width=recipe.size, height=recipe.size, steps=20, guidance_scale=5.0),
         )
 
-    def _clip(self) -> CLIP:
+    def _new_clip(self) -> CLIP:
         """Both towers, the text tower as large as the tokenizer turned out."""
-        tokenizer, recipe = self._tokenizer(), self.recipe.clip
+        tokenizer, recipe = self.tokenizer(), self.recipe.clip
         return CLIP(replace(recipe.text, vocab_size=len(tokenizer), end_id=tokenizer.end), recipe.image)
 
     def _weights(self, stage: str) -> dict[str, Tensor]:
@@ -156,12 +166,16 @@ class Chain:
             raise TrainingError(f"Nothing in {self.folder / stage} yet: train the {stage} first.")
         return state.tensors["model"] | state.tensors.get("ema", {})
 
-    def _tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, trained now where it was not yet."""
         folder = self.folder / "tokenizer"
         return Tokenizer.load(folder) if folder.exists() else self.train_tokenizer()
 
     def _pictures(self) -> DrawnScenes:
         return DrawnScenes(self.folder / "pictures")
+
+    def _latents(self) -> Shards:
+        return Shards.open(self.folder / "latents")
 
 
 def seeded(seed: int, make: Callable[[], Made]) -> Made:

@@ -1,7 +1,6 @@
-"""The command line: parse, call, show.
+"""``tintype text2img``, ``img2img`` and ``inpaint``: parse, call, show.
 
-Every command imports what it needs when it runs, so that ``--help`` answers at once. Results go to stdout, one path a
-line or one JSON object; everything that is said goes to stderr. A ``TintypeError`` is one line and exit status 1.
+Results go to stdout, one path a line or one JSON object; everything that is said goes to stderr.
 """
 
 import functools
@@ -18,53 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tintype.errors import SettingsError, TintypeError
+from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say
+from tintype.errors import SettingsError
 
 if TYPE_CHECKING:
     import torch
 
     from tintype.pipeline.run import Run
     from tintype.pipeline.stable_diffusion import StableDiffusion
-
-INTERRUPTED = 130
-SECONDS_BETWEEN_LINES = 2.0  # of progress, where there is no terminal
-
-
-class CommandLine(typer.Typer):
-    """Typer, with errors that users can cause told in one line."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
-        try:
-            return super().__call__(*args, **kwargs)
-        except TintypeError as error:
-            _say(f"tintype: {error}")
-            sys.exit(1)
-
-
-app = CommandLine(
-    help="Stable Diffusion that shows its work.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # plain help starts three times as fast
-    pretty_exceptions_enable=False,
-)
-
-
-def _tell_version(wanted: bool) -> None:
-    if wanted:
-        import tintype
-
-        typer.echo(tintype.__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def _tintype(
-    version: Annotated[
-        bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
-    ] = False,
-) -> None:
-    pass
 
 
 def _shared(
@@ -137,9 +97,9 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         sd = _load(model, device, dtype, threads)
         run = command(sd, **options)
         for notice in run.notices:
-            _say(notice)
+            say(notice)
         if sd.conditioner.unknown(run.settings.prompts) and model is None:
-            _say(f"For any words: tintype {command.__name__} --model FOLDER-OF-A-BIG-CHECKPOINT {shlex.quote(prompt)}")
+            say(f"For any words: tintype {command.__name__} --model FOLDER-OF-A-BIG-CHECKPOINT {shlex.quote(prompt)}")
         with _stop_on_interrupt(run):
             _watch(run)
             paths = _save(run, output)
@@ -155,14 +115,12 @@ Picture = Annotated[str, typer.Argument(help="The picture to start from.", metav
 Strength = Annotated[float | None, typer.Option(help="Above 0 up to 1: how much is drawn anew.")]
 
 
-@app.command()
 @_drawing
 def text2img(sd: "StableDiffusion", *, prompt: Prompt, **settings: Any) -> "Run":
     """Draw a picture from words."""
     return sd.text2img(prompt, **settings)
 
 
-@app.command()
 @_drawing
 def img2img(
     sd: "StableDiffusion", *, image: Picture, prompt: Prompt, strength: Strength = None, **settings: Any
@@ -171,7 +129,6 @@ def img2img(
     return sd.img2img(image, prompt, strength=strength, **settings)
 
 
-@app.command()
 @_drawing
 def inpaint(
     sd: "StableDiffusion",
@@ -258,7 +215,7 @@ def _watch(run: "Run") -> None:
         for step in run:
             if time.monotonic() - told >= SECONDS_BETWEEN_LINES:
                 told = time.monotonic()
-                _say(f"step {step.index + 1} of {len(run)}")
+                say(f"step {step.index + 1} of {len(run)}")
         return
 
     from rich.console import Console
@@ -319,9 +276,5 @@ def _tell(run: "Run", paths: list[Path], seconds: float, as_json: bool) -> None:
         for path in paths:
             typer.echo(path)
     if stopped:
-        _say(f"stopped after {run.steps_done} of {len(run)} steps")
+        say(f"stopped after {run.steps_done} of {len(run)} steps")
         raise typer.Exit(INTERRUPTED)
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)

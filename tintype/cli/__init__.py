@@ -1,0 +1,56 @@
+"""The command line. Every command imports what it needs when it runs, so that ``--help`` answers at once.
+
+A ``TintypeError`` is one line and exit status 1.
+"""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from tintype.cli.draw import img2img, inpaint, text2img
+from tintype.cli.terminal import say
+from tintype.cli.train import train
+from tintype.errors import TintypeError
+
+
+class CommandLine(typer.Typer):
+    """Typer, with errors that users can cause told in one line."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
+        try:
+            return super().__call__(*args, **kwargs)
+        except TintypeError as error:
+            say(f"tintype: {error}")
+            sys.exit(1)
+
+
+app = CommandLine(
+    help="Stable Diffusion that shows its work.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help starts three times as fast
+    pretty_exceptions_enable=False,
+)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        import tintype
+
+        typer.echo(tintype.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _tintype(
+    version: Annotated[
+        bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (text2img, img2img, inpaint):
+    app.command()(command)
+app.add_typer(train, name="train")
