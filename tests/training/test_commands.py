@@ -1,0 +1,100 @@
+"""``tintype train`` as typed: stages, dials, shares of the work, Ctrl-C, and the whole chain to a model's folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The smallest chain of all, under the name that the command line asks for.
+SMALLEST = """
+import sys
+from dataclasses import replace
+from tintype.training import recipes
+tiny = recipes.TINY
+recipes.CHAINS["tiny"] = replace(
+    tiny,
+    pictures=48,
+    clip=replace(tiny.clip, pictures=64),
+    autoencoder=replace(tiny.autoencoder, pictures=32),
+    denoiser=replace(tiny.denoiser, pictures=64),
+)
+from tintype.cli import app
+app()
+"""
+
+
+def command(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SMALLEST, "train", *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_all_makes_a_model_with_its_card_and_does_nothing_twice(tmp_path):
+    first = command("all", "tiny", folder=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.strip() == "runs/tiny/model"
+    model = tmp_path / "runs/tiny/model"
+    measured = json.loads((model / "measured.json").read_text())
+    assert measured["clip_chance"] == pytest.approx(1 / 256)
+    assert {"README.md", "curves.png", "recipe.json", "vocabulary.json", "model_index.json"} <= {
+        path.name for path in model.iterdir()
+    }
+    assert "trained on" in (model / "README.md").read_text()
+    weights = (model / "unet/diffusion_pytorch_model.safetensors").read_bytes()
+
+    again = command("all", "tiny", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "loss" not in again.stderr
+    assert (model / "unet/diffusion_pytorch_model.safetensors").read_bytes() == weights
+
+
+def test_shares_of_the_work_add_up(tmp_path):
+    for part in (0, 1):
+        assert command("pictures", "tiny", "--shard", f"{part}/2", folder=tmp_path).returncode == 0
+    assert [path.name for path in sorted((tmp_path / "runs/tiny/pictures").glob("*.safetensors"))] == [
+        "00000.safetensors"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("clip", "huge"), "no recipe 'huge'; there are small, tiny"),
+        (("clip", "tiny", "speed=3"), "no dial 'speed'"),
+        (("clip", "tiny", "lr"), "expected KEY=VALUE"),
+        (("clip", "tiny"), "No data in runs/tiny/pictures"),
+        (("pictures", "tiny", "--shard", "2/2"), "i from 0 to n - 1"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, arguments, words):
+    result = command(*arguments, folder=tmp_path)
+    assert result.returncode == 1
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_ctrl_c_saves_and_says_so(chain, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tintype", "train", "denoiser", "tiny", "pictures=1000000", f"--folder={chain.folder}"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert "denoiser" in process.stderr.readline()  # it trains
+    process.send_signal(signal.SIGINT)
+    said = process.stderr.read()
+    assert process.wait() == 130
+    assert "saved after" in said and "the same command continues" in said
+    assert list((chain.folder / "denoiser").glob("state-*"))
