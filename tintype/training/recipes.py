@@ -106,7 +106,7 @@ SMALL = ChainRecipe(
         crop=64,
     ),
     denoiser=DenoiserRecipe(
-        pictures=150_000,
+        pictures=130_000,
         batch_size=32,
         lr=4e-4,
         warmup=10_000,
