@@ -57,6 +57,12 @@ def test_log_shows_each_step_once_after_a_crash(chain):
     assert seen == [*range(16, 200, 16), 200]
 
 
+def test_log_begins_anew_where_nothing_was_saved(chain):
+    list(islice(fresh(chain, "unsaved"), 3))
+    list(fresh(chain, "unsaved", pictures=32))
+    assert [json.loads(line)["seen"] for line in (chain.folder / "unsaved/log.jsonl").open()] == [16, 32]
+
+
 def test_damaged_newest_state_means_the_one_before_aloud(tmp_path):
     for seen in (1, 2):
         save_state(tmp_path, State(seen, {"model": {"w": torch.full((4,), float(seen))}}, {}))

@@ -167,9 +167,9 @@ def plot_curves(chain: Chain, path: Path) -> None:
     figure = Figure(figsize=(10, 3), layout="constrained")
     for axes, stage, name in zip(figure.subplots(1, 3), STAGES, ("retrieval_at_1", "psnr", "loss"), strict=True):
         seen, values = zip(*_curve(chain.folder / stage, name), strict=True)
-        axes.plot(seen, values, color="#3465a4", linewidth=1.5)
+        axes.plot([number / 1000 for number in seen], values, color="#3465a4", linewidth=1.5)
         axes.set_title(f"{stage}: {name.replace('_', ' ')}")
-        axes.set_xlabel("pictures seen")
+        axes.set_xlabel("pictures seen (thousands)")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=100)

@@ -93,6 +93,7 @@ class Training:
         state = load_newest_state(folder)
         if state is not None:
             self._restore(state)
+        self._forget_log_after(self.seen)
 
     def stop(self) -> None:
         """End after the step in work."""
@@ -179,7 +180,6 @@ class Training:
             self.ema.steps = int(str(state.numbers["ema_steps"]))
         self.skipped = int(str(state.numbers["skipped"]))
         self.seen = state.seen
-        self._forget_log_after(state.seen)
 
     @property
     def log(self) -> Path:
