@@ -15,8 +15,7 @@ BOX = ROOT / "tintype" / "box"
 
 @pytest.fixture(scope="session")
 def box() -> Path:
-    if not BOX.exists():
-        pytest.skip("the model in the box is not trained yet")
+    assert (BOX / "model_index.json").is_file(), f"the model in the box is missing: {BOX}"
     return BOX
 
 

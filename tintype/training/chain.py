@@ -152,7 +152,7 @@ class Chain:
             ),
             self.schedule(recipe.denoiser),
             name=self.folder.name,
-            defaults=Defaults(width=recipe.size, height=recipe.size, steps=20, guidance_scale=5.0),
+            defaults=Defaults(width=recipe.size, height=recipe.size, steps=20, guidance_scale=4.0),
         )
 
     def _new_clip(self) -> CLIP:
