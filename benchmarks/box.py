@@ -70,9 +70,10 @@ def main() -> None:
     """Measure, print a table, and write it beside, dated and named by the machine."""
     import torch
 
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 has it
     record = {
         "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, {torch.cpu.get_capabilities().get('cpu_name', '')}",
+        "machine": f"{platform.machine()}, {capabilities.get('cpu_name', 'unnamed')}",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "seconds": processes() | parts(),
@@ -80,6 +81,7 @@ def main() -> None:
     for name, seconds in record["seconds"].items():
         print(f"{name:40} {seconds['median']:8.3f} s   ({seconds['min']:.3f} to {seconds['max']:.3f})")
     place = Path(__file__).parent / "results" / f"{record['date']}-box.json"
+    place.parent.mkdir(exist_ok=True)
     place.write_text(json.dumps(record, indent=1) + "\n")
     print(place)
 
