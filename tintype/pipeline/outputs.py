@@ -89,6 +89,7 @@ def read_record(source: str | Path | Image.Image) -> dict[str, Any] | None:
 
 
 def _write(image: Image.Image, file: Any, format: str, record: dict[str, Any] | None) -> None:
+    image = image.copy()  # Pillow keeps a save's options on the image, where two threads leave each other's behind
     if format == "PNG":
         info = PngInfo()
         if record is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -69,6 +70,27 @@ def test_several_writers_at_once(tmp_path):
         thread.join()
     assert len(set(paths)) == 20
     assert set(paths) == set(tmp_path.iterdir())
+
+
+def test_writers_of_one_picture_do_not_mix_up_their_records(tmp_path):
+    def write(number: int) -> None:
+        for _ in range(20):
+            path = save_image(IMAGE, tmp_path / f"{number}.png", {"number": number})
+            found.append(read_record(path) == {"number": number})
+
+    found: list[bool] = []
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert found == [True] * 80
+    assert read_record(save_image(IMAGE, tmp_path / "alone.png", {"number": 9})) == {"number": 9}
 
 
 @pytest.mark.parametrize(("suffix", "format"), [(".png", "PNG"), (".jpg", "JPEG"), (".webp", "WEBP")])
