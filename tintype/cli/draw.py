@@ -7,17 +7,15 @@ import functools
 import inspect
 import json
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say
+from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say, stop_on_interrupt
 from tintype.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -100,7 +98,7 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
             say(notice)
         if sd.conditioner.unknown(run.settings.prompts) and model is None:
             say(f"For any words: tintype {command.__name__} --model FOLDER-OF-A-BIG-CHECKPOINT {shlex.quote(prompt)}")
-        with _stop_on_interrupt(run):
+        with stop_on_interrupt(run):
             _watch(run)
             paths = _save(run, output)
         _tell(run, paths, time.perf_counter() - start, as_json)
@@ -191,21 +189,6 @@ def _spacing(text: str | None) -> str | list[float] | None:
         return [float(sigma) for sigma in text.split(",")]
     except ValueError:
         raise SettingsError(f"spacing is {text!r}; expected a name, or sigmas with commas: 14.6,5,1,0.") from None
-
-
-@contextmanager
-def _stop_on_interrupt(run: "Run") -> Iterator[None]:
-    """The first Ctrl-C stops the run and keeps what is there; the second one ends the program."""
-
-    def stop(*_: object) -> None:
-        run.stop()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _watch(run: "Run") -> None:

@@ -1,4 +1,9 @@
-"""What all commands say, and how."""
+"""What all commands say, and how; and how they hear Ctrl-C."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
 import typer
 
@@ -12,3 +17,24 @@ SECONDS_BETWEEN_LINES = 2.0
 def say(text: str) -> None:
     """A line for the person at the terminal; stdout is for results."""
     typer.echo(text, err=True)
+
+
+class Stoppable(Protocol):
+    """Work that can be told to end in good order: a run, a training."""
+
+    def stop(self) -> None: ...  # noqa: D102
+
+
+@contextmanager
+def stop_on_interrupt(work: Stoppable) -> Iterator[None]:
+    """The first Ctrl-C stops the work and keeps what is there; the second one ends the program."""
+
+    def stop(*_: object) -> None:
+        work.stop()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say
+from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say, stop_on_interrupt
 from tintype.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -153,23 +152,11 @@ def _watch_count(what: str, counts: Iterator[int], total: int) -> None:
 
 def _watch(what: str, training: Training) -> None:
     """Train to the end or to Ctrl-C, showing how far it is and how well it goes."""
-    stopped = False
-
-    def stop(*_: object) -> None:
-        nonlocal stopped
-        stopped = True
-        training.stop()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        with _bar(what, training.recipe.pictures) as show:
-            for step in training:
-                metrics = "".join(f"  {name} {value:.3g}" for name, value in step.metrics.items())
-                show(step.seen, f"loss {step.loss:.4f}{metrics}  {step.pictures_per_second:.0f} pictures/s")
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if stopped:
+    with stop_on_interrupt(training), _bar(what, training.recipe.pictures) as show:
+        for step in training:
+            metrics = "".join(f"  {name} {value:.3g}" for name, value in step.metrics.items())
+            show(step.seen, f"loss {step.loss:.4f}{metrics}  {step.pictures_per_second:.0f} pictures/s")
+    if training.seen < training.recipe.pictures:
         say(f"saved after {training.seen} pictures in {training.folder}; the same command continues")
         raise typer.Exit(INTERRUPTED)
 

@@ -110,6 +110,11 @@ class TransformerLayer(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+def end_positions(ids: Tensor, end_id: int) -> Tensor:
+    """(b s) -> (b,): where each text's end token stands first, for padding may repeat it."""
+    return (ids == end_id).int().argmax(dim=-1)
+
+
 class TextEncoder(nn.Module):
     """Token ids (b s) -> features of every token. Each token sees those before it."""
 
@@ -133,7 +138,7 @@ class TextEncoder(nn.Module):
         for layer in self.layers:
             hidden.append(layer(hidden[-1], mask))
         final = self.final_norm(hidden[-1])
-        end = (ids == self.config.end_id).int().argmax(dim=-1)  # the first end token: padding may repeat it
+        end = end_positions(ids, self.config.end_id)
         pooled = final[torch.arange(len(ids), device=ids.device), end]  # (b s d) -> (b d)
         if self.projection is not None:
             pooled = self.projection(pooled)

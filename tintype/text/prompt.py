@@ -72,7 +72,7 @@ def chunk(prompt: str, tokenizer: Tokenizer, *, long_prompt: LongPrompt = "chunk
     elif len(tokens) > room:
         notices = (f"The prompt has {len(tokens)} tokens; it is read in {-(-len(tokens) // room)} chunks of {room}.",)
     starts = range(0, max(len(kept), 1), room)
-    return Chunks(tuple(_chunk(kept[i : i + room], tokenizer) for i in starts), len(tokens), notices)
+    return Chunks(tuple(framed(kept[i : i + room], tokenizer) for i in starts), len(tokens), notices)
 
 
 def pad(chunks: Chunks, num_chunks: int, tokenizer: Tokenizer) -> tuple[Chunk, ...]:
@@ -84,10 +84,11 @@ def pad(chunks: Chunks, num_chunks: int, tokenizer: Tokenizer) -> tuple[Chunk, .
     missing = num_chunks - len(chunks)
     if missing < 0:
         raise ValueError(f"The prompt has {len(chunks)} chunks and cannot be padded to {num_chunks}.")
-    return chunks.chunks + (_chunk([], tokenizer),) * missing
+    return chunks.chunks + (framed([], tokenizer),) * missing
 
 
-def _chunk(tokens: Sequence[tuple[int, float]], tokenizer: Tokenizer) -> Chunk:
+def framed(tokens: Sequence[tuple[int, float]], tokenizer: Tokenizer) -> Chunk:
+    """Ids with their weights, at most 75 of them, between start and end, padded to the encoder's length."""
     ids = [tokenizer.start, *(index for index, _ in tokens), tokenizer.end]
     weights = [1.0, *(weight for _, weight in tokens), 1.0]
     rest = tokenizer.max_length - len(ids)

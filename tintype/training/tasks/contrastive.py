@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tintype.models import CLIP, Attention, ImageEncoder, TextEncoder, normalize_pixels
-from tintype.models.clip import MLP
+from tintype.models.clip import MLP, end_positions
+from tintype.text.prompt import framed
 from tintype.text.tokenizer import Tokenizer
 from tintype.training.draws import Draw
 from tintype.training.pictures import Pictures, to_signed
@@ -58,17 +59,10 @@ class ContrastiveTask:
 
 
 def token_ids(tokenizer: Tokenizer, captions: list[str]) -> Tensor:
-    """(b 77): start, up to 75 pieces, end, padding."""
-    rows = []
-    for caption in captions:
-        ids = [tokenizer.start, *tokenizer.encode(caption)[: tokenizer.max_length - 2], tokenizer.end]
-        rows.append(ids + [tokenizer.pad] * (tokenizer.max_length - len(ids)))
-    return torch.tensor(rows)
-
-
-def end_positions(ids: Tensor, end: int) -> Tensor:
-    """(b s) -> (b,): where each text's end token stands first."""
-    return (ids == end).int().argmax(dim=-1)
+    """Captions as one chunk each, (b 77). They are text, not prompts: no syntax in them is read."""
+    room = tokenizer.max_length - 2
+    pieces = [tokenizer.encode(caption)[:room] for caption in captions]
+    return torch.tensor([framed([(piece, 1.0) for piece in each], tokenizer).ids for each in pieces])
 
 
 @torch.no_grad()
