@@ -38,10 +38,11 @@ class Conditioning:
     context: Tensor | None  # (b s d)    text features, d = 768 | 1024 | 2048
     vector: Tensor | None = None  # (b v)      SDXL: pooled text + sizes, v = 2816
     concat: Tensor | None = None  # (b k h w)  inpainting checkpoints: mask + masked latents, k = 5
+    guidance: Tensor | None = None  # (b,)     LCMs: the guidance scale that they imitate
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
         """The same conditioning with ``change`` applied to each tensor that is there."""
-        tensors = {name: getattr(self, name) for name in ("context", "vector", "concat")}
+        tensors = {name: getattr(self, name) for name in _TENSORS}
         return replace(self, **{name: change(t) for name, t in tensors.items() if t is not None})
 
     def __getitem__(self, images: slice) -> Conditioning:
@@ -60,7 +61,10 @@ class Conditioning:
             tensors = [getattr(part, name) for part in parts]
             return None if tensors[0] is None else torch.cat(tensors)
 
-        return Conditioning(cat("context"), cat("vector"), cat("concat"))
+        return Conditioning(*(cat(name) for name in _TENSORS))
+
+
+_TENSORS = ("context", "vector", "concat", "guidance")
 
 
 @dataclass(frozen=True)

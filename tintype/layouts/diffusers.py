@@ -26,6 +26,7 @@ UNET = Layout(
         ("feed_forward.up", "ff.net.0.proj"),
         ("feed_forward.down", "ff.net.2"),
         ("vector_embedding", "add_embedding"),
+        ("guidance_embedding", "time_embedding.cond_proj"),
         ("norm_out", "conv_norm_out"),
     ),
     convolutions=("proj_in.weight", "proj_out.weight"),

@@ -27,6 +27,7 @@ class AutoencoderConfig:
     layers_per_block: int = 2
     norm_groups: int = 32
     scaling_factor: float = 0.18215  # unit-variance latents = scaling_factor * raw latents
+    force_upcast: bool = False  # its numbers pass what fp16 can hold: then it runs in fp32
 
     @property
     def factor(self) -> int:

@@ -20,6 +20,18 @@ def sinusoidal_embedding(t: Tensor, dim: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
+def guidance_frequencies(scale: Tensor, dim: int) -> Tensor:
+    """Guidance scales as waves, for networks that imitate guidance: (b,) -> (b dim), fp32, sines before cosines.
+
+    "On Distillation of Guided Diffusion Models" (arXiv 2210.03142), as in the released code of LCM (arXiv
+    2310.04378), where guidance 1, none, is 0.
+    """
+    half = dim // 2
+    frequencies = torch.exp(-math.log(10_000) / (half - 1) * torch.arange(half, dtype=torch.float32))
+    angles = 1000 * (scale.float()[:, None] - 1) * frequencies.to(scale.device)  # (b dim/2)
+    return F.pad(torch.cat([angles.sin(), angles.cos()], dim=-1), (0, dim % 2))
+
+
 class EmbeddingMLP(nn.Module):
     """Linear, SiLU, linear: a time or a vector of facts becomes an embedding, (b in_dim) -> (b out_dim)."""
 

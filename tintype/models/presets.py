@@ -10,6 +10,26 @@ SD1_UNET = UNetConfig()
 SD1_AUTOENCODER = AutoencoderConfig()
 SD1_TEXT = TextEncoderConfig()
 
+SD2_UNET = UNetConfig(num_heads=(5, 10, 20, 20), context_dim=1024, linear_projections=True)  # 865,910,724 parameters
+SD2_TEXT = TextEncoderConfig(dim=1024, num_layers=23, num_heads=16, mlp_dim=4096, activation="gelu")
+"""OpenCLIP ViT-H/14 without its last layer: 340,387,840 parameters."""
+
+SDXL_UNET = UNetConfig(  # 2,567,463,684 parameters
+    channels=(320, 640, 1280),
+    transformer_depth=(0, 2, 10),
+    mid_depth=10,
+    num_heads=(5, 10, 20),
+    context_dim=2048,
+    vector_dim=2816,
+    linear_projections=True,
+)
+SDXL_AUTOENCODER = AutoencoderConfig(scaling_factor=0.13025, force_upcast=True)
+SDXL_TEXT_1 = SD1_TEXT
+SDXL_TEXT_2 = TextEncoderConfig(
+    dim=1280, num_layers=32, num_heads=20, mlp_dim=5120, activation="gelu", projection_dim=1280
+)
+"""OpenCLIP ViT-bigG/14: 694,659,840 parameters."""
+
 SMALL_UNET = UNetConfig(
     channels=(128, 256),
     layers_per_block=1,

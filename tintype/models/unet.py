@@ -14,7 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tintype.models.attention import Attention, KeyValue, SpatialTransformer, TransformerBlock
-from tintype.models.layers import Downsample, EmbeddingMLP, ResnetBlock, Upsample, sinusoidal_embedding
+from tintype.models.layers import (
+    Downsample,
+    EmbeddingMLP,
+    ResnetBlock,
+    Upsample,
+    guidance_frequencies,
+    sinusoidal_embedding,
+)
 from tintype.types import Conditioning
 
 
@@ -35,6 +42,8 @@ class UNetConfig:
     num_heads: tuple[int, ...] = (8, 8, 8, 8)
     context_dim: int | None = 768
     vector_dim: int | None = None  # width of Conditioning.vector
+    guidance_dim: int | None = None  # width of the embedding of Conditioning.guidance, which LCMs are told
+    linear_projections: bool = False  # how files store proj_in and proj_out: as matrices, or as 1x1 convolutions
     norm_groups: int = 32
     norm_eps: float = 1e-5
 
@@ -51,6 +60,7 @@ class Prepared:
     keys_values: tuple[KeyValue, ...]  # of each cross-attention, in the order of the forward pass
     vector: Tensor | None = None  # (b time_dim) the vector's embedding
     concat: Tensor | None = None  # (b k h w)
+    guidance: Tensor | None = None  # (b channels[0]) the guidance scale's embedding
 
     def __getitem__(self, images: slice) -> Prepared:
         """The part of some images of the batch."""
@@ -58,6 +68,7 @@ class Prepared:
             tuple((k[images], v[images]) for k, v in self.keys_values),
             None if self.vector is None else self.vector[images],
             None if self.concat is None else self.concat[images],
+            None if self.guidance is None else self.guidance[images],
         )
 
     @staticmethod
@@ -73,6 +84,7 @@ class Prepared:
             tuple((torch.cat([k for k, _ in pair]), torch.cat([v for _, v in pair])) for pair in pairs),
             cat([part.vector for part in parts]),
             cat([part.concat for part in parts]),
+            cat([part.guidance for part in parts]),
         )
 
 
@@ -174,6 +186,9 @@ class UNet(nn.Module):
         levels = range(len(config.channels))
         self.time_embedding = EmbeddingMLP(config.channels[0], config.time_dim)
         self.vector_embedding = EmbeddingMLP(config.vector_dim, config.time_dim) if config.vector_dim else None
+        self.guidance_embedding = (
+            nn.Linear(config.guidance_dim, config.channels[0], bias=False) if config.guidance_dim else None
+        )
         self.conv_in = nn.Conv2d(config.in_channels, config.channels[0], 3, padding=1)
         self.down = nn.ModuleList(DownLevel(config, level) for level in levels)
         self.mid = Middle(config)
@@ -187,13 +202,17 @@ class UNet(nn.Module):
         Raises ValueError where the network needs a part of the conditioning that is not there.
         """
         cond = cond.to(dtype=self.conv_in.weight.dtype)
-        keys_values, vector = (), None
+        keys_values, vector, guidance = (), None, None
         if self.config.context_dim:
             context = _needed(cond.context, "context (text features)")
             keys_values = tuple(attention.project(context) for attention in self.cross_attentions())
         if self.vector_embedding is not None:
             vector = self.vector_embedding(_needed(cond.vector, "vector (pooled text and sizes)"))
-        return Prepared(keys_values, vector, cond.concat)
+        if self.guidance_embedding is not None:
+            scale = _needed(cond.guidance, "guidance scale")
+            frequencies = guidance_frequencies(scale, self.guidance_embedding.in_features)
+            guidance = self.guidance_embedding(frequencies.to(self.conv_in.weight.dtype))  # (b) -> (b channels[0])
+        return Prepared(keys_values, vector, cond.concat, guidance)
 
     def cross_attentions(self) -> Iterator[Attention]:
         """The layers through which text enters, in the order of the forward pass."""
@@ -217,7 +236,10 @@ class UNet(nn.Module):
         """
         prepared = self.prepare(cond) if isinstance(cond, Conditioning) else cond
         text = iter(prepared.keys_values)
-        time = self.time_embedding(sinusoidal_embedding(t, self.config.channels[0]).to(x.dtype))  # (b time_dim)
+        frequencies = sinusoidal_embedding(t, self.config.channels[0]).to(x.dtype)  # (b channels[0])
+        if prepared.guidance is not None:
+            frequencies = frequencies + prepared.guidance
+        time = self.time_embedding(frequencies)  # (b time_dim)
         if prepared.vector is not None:
             time = time + prepared.vector
         time = F.silu(time)  # every ResNet block begins its use of the time with this

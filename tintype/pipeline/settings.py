@@ -71,6 +71,11 @@ class Settings:
     clip_skip: int | None = None
     """The text encoder's layer, counted from the end as A1111's web UI does. None and 1: as the model was trained."""
     long_prompt: Literal["chunk", "truncate"] = "chunk"
+    """Beyond 75 tokens: further chunks, or cut off."""
+    emphasis: Literal["a1111", "comfy"] = "a1111"
+    """By whose arithmetic ``(word:1.3)`` counts."""
+    loras: Sequence[tuple[str, float]] = ()
+    """LoRA files for this run alone: (name or path, strength)."""
     original_size: Pair | None = None
     """SDXL: (height, width) that the picture pretends to have had."""
     crop: Pair | None = None
@@ -123,6 +128,9 @@ class Settings:
             raise SettingsError("strength is 0, which would change nothing; expected more than 0 and at most 1.")
         if self.long_prompt not in ("chunk", "truncate"):
             raise SettingsError(f"long_prompt is {self.long_prompt!r}; expected 'chunk' or 'truncate'.")
+        if self.emphasis not in ("a1111", "comfy"):
+            raise SettingsError(f"emphasis is {self.emphasis!r}; expected 'a1111' or 'comfy'.")
+        self._loras()
         for name in ("sampler", "image_sha256", "mask_sha256", "latents_sha256"):
             if not isinstance(getattr(self, name), str | None):
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; expected a string.")
@@ -175,7 +183,7 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold."""
         values = ((name, getattr(self, name)) for name in _names(Settings))
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+        return {name: _as_json(value) for name, value in values}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Settings:
@@ -236,6 +244,16 @@ class Settings:
             raise SettingsError(f"spacing is {sigmas}; expected {expected}.")
         self._set("spacing", sigmas)
 
+    def _loras(self) -> None:
+        expected = "pairs of a name or path and a strength: [('style.safetensors', 0.8)]"
+        try:
+            pairs = [(name, strength) for name, strength in self.loras]
+            if isinstance(self.loras, str) or not all(isinstance(name, str) and name for name, _ in pairs):
+                raise TypeError
+        except (TypeError, ValueError):
+            raise SettingsError(f"loras is {self.loras!r}; expected {expected}.") from None
+        self._set("loras", tuple((name, _float("loras", strength, "as strength")) for name, strength in pairs))
+
     def _pair(self, name: str) -> None:
         value = getattr(self, name)
         if value is None:
@@ -247,6 +265,10 @@ class Settings:
         except (TypeError, ValueError):
             raise SettingsError(f"{name} is {value!r}; expected two whole numbers, not negative.") from None
         self._set(name, (first, second))
+
+
+def _as_json(value: Any) -> Any:
+    return [_as_json(part) for part in value] if isinstance(value, tuple) else value
 
 
 def _names(record: type) -> tuple[str, ...]:
