@@ -65,6 +65,7 @@ class SafetensorsFile:
             raise CheckpointError(f"{self.path} cannot be read: {error.strerror or error}.") from error
         self.metadata = _metadata(self.path, header.pop("__metadata__", None))
         self.infos = _infos(self.path, header, data_bytes)
+        self.notices: tuple[str, ...] = ()
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """(name, tensor) one after the other, on the CPU, each a view of the mapped file."""
@@ -107,7 +108,7 @@ def _what_begins_with(start: bytes) -> str:
     if start.startswith(b"version "):
         return "it is a Git LFS pointer to one. Run `git lfs pull`."
     if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-        return "it is a pickle in spite of its name. Pickles can run code and are not opened; get it as safetensors."
+        return "it is a pickle in spite of its name, or damaged."
     return f"it begins with {start!r}."
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +12,23 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tintype.errors import CheckpointError
-from tintype.layouts.safetensors_reader import SafetensorsFile, TensorInfo
+from tintype.layouts.safetensors_reader import TensorInfo
+from tintype.layouts.tensor_files import TensorFile, open_tensors
 
 MAX_SHARD_BYTES = 10_000_000_000  # where diffusers begins to cut
+MAX_INDEX_BYTES = 10_000_000  # SDXL's would have 200,000
 
 
 @dataclass(frozen=True)
 class Weights:
     """The tensors of one network, of one file or several. Only their headers are read so far."""
 
-    files: tuple[SafetensorsFile, ...]
+    files: tuple[TensorFile, ...]
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a user should be told of the files."""
+        return tuple(notice for file in self.files for notice in file.notices)
 
     @property
     def infos(self) -> Mapping[str, TensorInfo]:
@@ -40,20 +48,22 @@ class Weights:
 def open_weights(folder: str | Path, stem: str, variant: str | None = None) -> Weights:
     """Opens ``<stem>.safetensors`` in ``folder``, or its shards; with a variant ``<stem>.<variant>.safetensors``.
 
+    Where there are none, the pickles that were written before: ``<stem>.bin``, which are read without running them.
     ``stem`` is "diffusion_pytorch_model" for what diffusers wrote and "model" for what transformers wrote. Raises
     ``CheckpointError`` that says what is there instead.
     """
     folder = Path(folder)
     middle = f".{variant}" if variant else ""
-    single = folder / f"{stem}{middle}.safetensors"
-    # diffusers and transformers write the first form; the second is found on the Hub too.
-    indices = [folder / f"{stem}.safetensors.index{middle}.json", folder / f"{stem}{middle}.safetensors.index.json"]
-    if single.is_file():
-        return Weights((SafetensorsFile(single),))
-    for index in indices:
-        if index.is_file():
-            return _open_shards(index)
-    raise CheckpointError(_what_is_there(folder, single, stem))
+    old = "pytorch_model" if stem == "model" else stem  # transformers changed the name with the format
+    for name, suffix in ((stem, "safetensors"), (old, "bin")):
+        single = folder / f"{name}{middle}.{suffix}"
+        if single.is_file():
+            return Weights((open_tensors(single),))
+        # diffusers and transformers write the first form; the second is found on the Hub too.
+        for index in (f"{name}.{suffix}.index{middle}.json", f"{name}{middle}.{suffix}.index.json"):
+            if (folder / index).is_file():
+                return _open_shards(folder / index)
+    raise CheckpointError(_what_is_there(folder, f"{stem}{middle}.safetensors", (stem, old)))
 
 
 def write_weights(
@@ -100,17 +110,24 @@ def _shards(tensors: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Ten
 
 def _open_shards(index: Path) -> Weights:
     try:
+        if index.stat().st_size > MAX_INDEX_BYTES:
+            raise ValueError(f"it is {index.stat().st_size:,} bytes long, which no index is")
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
             raise TypeError("weight_map should give a file name for each tensor")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{index} cannot be read: {error!r}.") from error
+        raise CheckpointError(f"{index} cannot be read: {repr(error)[:300]}.") from error
     names = sorted(set(weight_map.values()))
     for name in names:
         # An index may come from anywhere; it must not be able to name other files of this machine.
-        if name != Path(name).name or "\\" in name or name in ("", ".", "..") or not name.endswith(".safetensors"):
-            raise CheckpointError(f"{index} names {name!r}: shards must be .safetensors files beside it.")
-    files = tuple(SafetensorsFile(index.parent / name) for name in names)
+        if (
+            name != Path(name).name
+            or "\\" in name
+            or name in ("", ".", "..")
+            or not name.endswith((".safetensors", ".bin"))
+        ):
+            raise CheckpointError(f"{index} names {name[:100]!r}: shards must be .safetensors or .bin files beside it.")
+    files = tuple(open_tensors(index.parent / name) for name in names)
     found = {tensor: file.path.name for file in files for tensor in file.infos}
     if sum(len(file.infos) for file in files) != len(found):
         raise CheckpointError(f"{index}: a tensor stands in more than one shard.")
@@ -120,24 +137,17 @@ def _open_shards(index: Path) -> Weights:
     return Weights(files)
 
 
-def _what_is_there(folder: Path, wanted: Path, stem: str) -> str:
+def _what_is_there(folder: Path, wanted: str, stems: tuple[str, str]) -> str:
     if not folder.is_dir():
-        return f"{folder} is missing; it should hold {wanted.name}."
+        return f"{folder} is missing; it should hold {wanted}."
     there = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.endswith("config.json"))
-    variants = sorted(
-        {name.removeprefix(stem + ".").removesuffix(".safetensors") for name in there if _is_variant(name, stem)}
-    )
-    if variants:
-        known = " or ".join(f"variant={variant!r}" for variant in variants)
-        return f"{wanted} is missing, but the folder has {known}: ask for that."
-    pickles = [name for name in there if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
-    if pickles:
-        return (
-            f"{wanted} is missing; the folder has only {pickles[0]}, a pickle. Pickles can run code and are not "
-            "opened: get the safetensors version of the model, or convert the file on a machine that may be risked."
-        )
-    return f"{wanted} is missing; the folder has {', '.join(there[:6]) or 'no weights'}."
+    if variants := find_variants(there, stems):
+        known = " or ".join(f"variant={variant!r}" for variant in variants if variant) or "no variant"
+        return f"{folder / wanted} is missing, but the folder has {known}: ask for that."
+    return f"{folder / wanted} is missing; the folder has {', '.join(there[:6]) or 'no weights'}."
 
 
-def _is_variant(name: str, stem: str) -> bool:
-    return name.startswith(stem + ".") and name.endswith(".safetensors") and name.count(".") == 2
+def find_variants(names: Iterable[str], stems: Iterable[str]) -> list[str]:
+    """The variants among the names of weight files, in order; "" for files of none."""
+    pattern = re.compile(rf"(?:{'|'.join(stems)})(?:\.(\w+))?(?:-\d+-of-\d+)?\.(?:safetensors|bin)")
+    return sorted({match[1] or "" for name in names if (match := pattern.fullmatch(name))})

@@ -65,7 +65,7 @@ def index_with(weight_map: object, folder) -> None:
         "..\\x.safetensors",
         "..",
         "",
-        "x.bin",
+        "x.txt",
         "x.safetensors\0",
     ],
 )
@@ -107,9 +107,44 @@ def test_says_what_is_there_instead(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="no weights"):
         open_weights(tmp_path, STEM)
-    (tmp_path / f"{STEM}.bin").write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"a pickle.*get the safetensors version"):
+    (tmp_path / "weights.bin").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"the folder has weights\.bin"):
         open_weights(tmp_path, STEM)
     save_file(TENSORS, tmp_path / f"{STEM}.fp16.safetensors")
     with pytest.raises(CheckpointError, match="variant='fp16'"):
         open_weights(tmp_path, STEM)
+    with pytest.raises(CheckpointError, match="variant='fp16'"):
+        open_weights(tmp_path, STEM, "fp32")
+    (tmp_path / f"{STEM}.fp16.safetensors").rename(tmp_path / f"{STEM}.safetensors")
+    with pytest.raises(CheckpointError, match="has no variant"):
+        open_weights(tmp_path, STEM, "fp16")
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+@pytest.mark.parametrize(("stem", "old"), [(STEM, STEM), ("model", "pytorch_model")])
+def test_old_pickles_are_read_where_there_is_nothing_else(tmp_path, stem, old, variant):
+    middle = f".{variant}" if variant else ""
+    torch.save(TENSORS, tmp_path / f"{old}{middle}.bin")
+    assert same(open_weights(tmp_path, stem, variant))
+    write_weights(tmp_path, stem, {"new": torch.ones(1)}, variant=variant)
+    assert open_weights(tmp_path, stem, variant).infos.keys() == {"new"}
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_old_pickles_in_shards(tmp_path, variant):
+    diffusers = pytest.importorskip("diffusers")
+    autoencoder = diffusers.AutoencoderKL(block_out_channels=(32,))
+    autoencoder.save_pretrained(tmp_path, variant=variant, max_shard_size="200KB", safe_serialization=False)
+    assert not list(tmp_path.glob("*.safetensors"))
+    weights = open_weights(tmp_path, STEM, variant)
+    assert len(weights.files) > 1
+    state = autoencoder.state_dict()
+    found = dict(weights.tensors())
+    assert found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
+
+
+def test_a_pickle_named_safetensors_is_read_and_told(tmp_path):
+    torch.save(TENSORS, tmp_path / f"{STEM}.safetensors")
+    weights = open_weights(tmp_path, STEM)
+    assert same(weights)
+    assert weights.notices == (f"{STEM}.safetensors is a pickle in spite of its name; it was read without running it.",)
