@@ -22,7 +22,7 @@ from tintype.layouts.pickle_machine import Machine
 from tintype.layouts.safetensors_reader import TensorInfo
 from tintype.layouts.state_dict import find_state_dict, small_values
 from tintype.layouts.stored_tensors import CONSTRUCTORS, Storage, StoredTensor, refer_to, span
-from tintype.layouts.zip_directory import Entry, read_directory
+from tintype.layouts.zip_directory import read_directory
 
 ZIP_BEGINS = b"PK\3\4"
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -50,7 +50,7 @@ class PickleFile:
                 # Copy on write: torch wants memory that may be written; the file is never changed.
                 self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
             self.tree = self._read_zip() if self._data[:4] == ZIP_BEGINS else self._read_pickles()
-            self._stored, around = find_state_dict(self.tree, StoredTensor)
+            self._stored, around = find_state_dict(self.tree)
             self._check_sharing()
         except OSError as error:
             raise CheckpointError(f"{self.path} cannot be read: {error.strerror or error}.") from error
@@ -89,13 +89,16 @@ class PickleFile:
         (root,) = roots
         if f"{root}constants.pkl" in entries:
             raise ValueError("it is a TorchScript program, not weights")
+        for entry in entries.values():
+            if not entry.is_stored:
+                raise ValueError(f"{entry.name} is compressed, which torch does not do")
         order = entries.get(f"{root}byteorder")
         if order is not None and order.read(self._data) != b"little":
             raise ValueError("its bytes are in big-endian order, which is not supported")
         machine = Machine(entries[f"{root}data.pkl"].read(self._data), CONSTRUCTORS, self._refer)
         tree = machine.load()
         for storage in self._storages.values():
-            entry: Entry | None = entries.get(f"{root}data/{storage.key}")
+            entry = entries.get(f"{root}data/{storage.key}")
             if entry is None or entry.size < storage.nbytes:
                 there = "is missing" if entry is None else f"has {entry.size:,} bytes"
                 raise ValueError(f"storage {storage.key!r} should have {storage.nbytes:,} bytes, and {there}")

@@ -30,13 +30,14 @@ class Entry:
     name: str
     begin: int
     size: int
-    crc: int
+    crc: int  # 0 where torch was told to leave checksums out
     local: int
+    is_stored: bool
 
     def read(self, data: mmap) -> bytes:
         """Its bytes, checked. For small entries."""
         content = data[self.begin : self.begin + self.size]
-        if zlib.crc32(content) != self.crc:
+        if self.crc and zlib.crc32(content) != self.crc:
             raise ValueError(f"the checksum of {self.name} is wrong")
         return content
 
@@ -95,13 +96,11 @@ def _entry(data: mmap, at: int, end: int) -> tuple[Entry, int]:
         raise ValueError(f"an entry is named {name[:100]!r}, outside the archive")
     if flags & ENCRYPTED:
         raise ValueError(f"{name} is encrypted")
-    if method != 0:
-        raise ValueError(f"{name} is compressed, which torch does not do; unpack the archive and store it plainly")
     if IN_64_BITS in (size, packed, local):
         size, packed, local = _in_64_bits(data[behind_name : behind_name + extra_bytes], size, packed, local)
-    if packed != size or disk:
+    if disk or (packed != size and method == 0):
         raise ValueError(f"the sizes of {name} disagree: {packed:,} and {size:,} bytes")
-    return Entry(name, _begin(data, local, raw_name), size, crc, local), behind
+    return Entry(name, _begin(data, local, raw_name), packed, crc, local, method == 0), behind
 
 
 def _in_64_bits(extra: bytes, *fields: int) -> list[int]:
