@@ -18,7 +18,7 @@ from mmap import mmap
 from typing import Any
 
 MAX_BYTES = 16_000_000  # SDXL with its optimiser takes 2,000,000
-MAX_OPERATIONS = 800_000  # about 40 for each tensor
+MAX_OPERATIONS = 500_000  # 30 for each tensor, so 16,000 tensors; each may take 100 bytes of memory
 MAX_LONG_BYTES = 256
 MAX_LINE = 1_000
 
@@ -187,7 +187,7 @@ def _as_key(key: object) -> object:
         or (type(key) is int and abs(key) < 2**60)
     ):
         return key
-    return Record("key", (key,))
+    return Record("key", key)
 
 
 STOP = ord(".")

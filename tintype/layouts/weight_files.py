@@ -16,7 +16,8 @@ from tintype.layouts.safetensors_reader import TensorInfo
 from tintype.layouts.tensor_files import TensorFile, open_tensors
 
 MAX_SHARD_BYTES = 10_000_000_000  # where diffusers begins to cut
-MAX_INDEX_BYTES = 10_000_000  # SDXL's would have 200,000
+MAX_NAME = 200
+MAX_INDEX_BYTES = 2_000_000  # SDXL's would have 200,000
 
 
 @dataclass(frozen=True)
@@ -113,19 +114,19 @@ def _open_shards(index: Path) -> Weights:
         if index.stat().st_size > MAX_INDEX_BYTES:
             raise ValueError(f"it is {index.stat().st_size:,} bytes long, which no index is")
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        if (
+            not isinstance(weight_map, dict)
+            or not weight_map
+            or not all(isinstance(name, str) for name in weight_map.values())
+        ):
             raise TypeError("weight_map should give a file name for each tensor")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{index} cannot be read: {repr(error)[:300]}.") from error
     names = sorted(set(weight_map.values()))
     for name in names:
         # An index may come from anywhere; it must not be able to name other files of this machine.
-        if (
-            name != Path(name).name
-            or "\\" in name
-            or name in ("", ".", "..")
-            or not name.endswith((".safetensors", ".bin"))
-        ):
+        is_beside = name == Path(name).name and name not in ("", ".", "..") and not {"\\", "\0"} & set(name)
+        if not is_beside or len(name) > MAX_NAME or not name.endswith((".safetensors", ".bin")):
             raise CheckpointError(f"{index} names {name[:100]!r}: shards must be .safetensors or .bin files beside it.")
     files = tuple(open_tensors(index.parent / name) for name in names)
     found = {tensor: file.path.name for file in files for tensor in file.infos}

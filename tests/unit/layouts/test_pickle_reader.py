@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from tintype.errors import CheckpointError
-from tintype.layouts.pickle_machine import MAX_OPERATIONS, Name, Record
+from tintype.layouts.pickle_machine import Name, Record
 from tintype.layouts.pickle_reader import PickleFile
 from tintype.layouts.state_dict import items_of
 from tintype.layouts.stored_tensors import StoredTensor
@@ -276,11 +276,10 @@ def test_torchscript_is_named(tmp_path):
         PickleFile(tmp_path / "a.pt")
 
 
-def test_a_training_state_of_an_sdxl_fits_the_limits():
-    """Weights, averages, two moments and steps of 2,600 tensors, at about 40 operations each."""
-    state = {f"model.diffusion_model.input_blocks.{i}.weight": torch.empty(1) for i in range(5 * 2600)}
-    operations = sum(1 for _ in __import__("pickletools").genops(pickle.dumps(state, protocol=2)))
-    assert operations < MAX_OPERATIONS
+def test_a_training_state_of_an_sdxl_fits_the_limits(tmp_path):
+    """Weights, averages, two moments and steps of 2,600 tensors."""
+    state = {f"model.diffusion_model.input_blocks.{i}.weight": torch.zeros(1) for i in range(5 * 2600)}
+    assert len(PickleFile(saved({"state_dict": state}, tmp_path / "a.ckpt")).infos) == 13_000
 
 
 def test_without_checksums(tmp_path):
