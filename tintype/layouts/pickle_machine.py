@@ -12,13 +12,13 @@ The opcodes: https://github.com/python/cpython/blob/main/Lib/pickletools.py
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from mmap import mmap
 from typing import Any
 
 MAX_BYTES = 16_000_000  # SDXL with its optimiser takes 2,000,000
-MAX_OPERATIONS = 500_000  # 30 for each tensor, so 16,000 tensors; each may take 100 bytes of memory
+MAX_OPERATIONS = 450_000  # 30 for each tensor, so 15,000 tensors; each may take 100 bytes of memory
 MAX_LONG_BYTES = 256
 MAX_LINE = 1_000
 
@@ -161,12 +161,12 @@ class Machine:
             raise ValueError("a key has no value")
         target = self.stack[-1]
         if type(target) is dict:
-            for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            for key, value in _paired(pairs):
                 target[_as_key(key)] = value
         elif isinstance(target, Record):
             if target.entries is None:
                 target.entries = []
-            target.entries.extend(zip(pairs[::2], pairs[1::2], strict=True))
+            target.entries.extend(_paired(pairs))
         else:
             raise ValueError(f"entries are put into a {type(target).__name__}")
 
@@ -177,6 +177,12 @@ class Machine:
             target.state = state
         elif target is None or isinstance(target, (str, int, float, bytes, list, tuple, Name)):
             raise ValueError(f"a {type(target).__name__} is given a state")
+
+
+def _paired(values: list[Any]) -> Iterator[tuple[Any, Any]]:
+    """Two by two, without a copy."""
+    one_by_one = iter(values)
+    return zip(one_by_one, one_by_one, strict=True)
 
 
 def _as_key(key: object) -> object:

@@ -54,17 +54,32 @@ def open_weights(folder: str | Path, stem: str, variant: str | None = None) -> W
     ``CheckpointError`` that says what is there instead.
     """
     folder = Path(folder)
+    for name in weight_names(stem, variant):
+        if (folder / name).is_file():
+            return _open_shards(folder / name) if name.endswith(".json") else Weights((open_tensors(folder / name),))
+    raise CheckpointError(_what_is_there(folder, next(weight_names(stem, variant)), stem))
+
+
+def weight_names(stem: str, variant: str | None) -> Iterator[str]:
+    """The names that a network's weights, or the index of its shards, may have, best first."""
     middle = f".{variant}" if variant else ""
-    old = "pytorch_model" if stem == "model" else stem  # transformers changed the name with the format
-    for name, suffix in ((stem, "safetensors"), (old, "bin")):
-        single = folder / f"{name}{middle}.{suffix}"
-        if single.is_file():
-            return Weights((open_tensors(single),))
+    for name, suffix in zip(_stems(stem), ("safetensors", "bin"), strict=True):
+        yield f"{name}{middle}.{suffix}"
         # diffusers and transformers write the first form; the second is found on the Hub too.
-        for index in (f"{name}.{suffix}.index{middle}.json", f"{name}{middle}.{suffix}.index.json"):
-            if (folder / index).is_file():
-                return _open_shards(folder / index)
-    raise CheckpointError(_what_is_there(folder, f"{stem}{middle}.safetensors", (stem, old)))
+        yield f"{name}.{suffix}.index{middle}.json"
+        if variant:
+            yield f"{name}{middle}.{suffix}.index.json"
+
+
+def find_variants(names: Iterable[str], stem: str) -> list[str]:
+    """The variants among the names of weight files, in order; "" for files of none."""
+    pattern = re.compile(rf"(?:{'|'.join(_stems(stem))})(?:\.(\w+))?(?:-\d+-of-\d+)?\.(?:safetensors|bin)")
+    return sorted({match[1] or "" for name in names if (match := pattern.fullmatch(name))})
+
+
+def _stems(stem: str) -> tuple[str, str]:
+    """What safetensors and what pickles are called: transformers changed the name with the format."""
+    return stem, "pytorch_model" if stem == "model" else stem
 
 
 def write_weights(
@@ -109,7 +124,8 @@ def _shards(tensors: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Ten
     return shards
 
 
-def _open_shards(index: Path) -> Weights:
+def read_index(index: Path) -> dict[str, str]:
+    """The shard that each tensor is in. ``CheckpointError`` where that is not a file beside the index."""
     try:
         if index.stat().st_size > MAX_INDEX_BYTES:
             raise ValueError(f"it is {index.stat().st_size:,} bytes long, which no index is")
@@ -122,12 +138,17 @@ def _open_shards(index: Path) -> Weights:
             raise TypeError("weight_map should give a file name for each tensor")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{index} cannot be read: {repr(error)[:300]}.") from error
-    names = sorted(set(weight_map.values()))
-    for name in names:
+    for name in sorted(set(weight_map.values())):
         # An index may come from anywhere; it must not be able to name other files of this machine.
         is_beside = name == Path(name).name and name not in ("", ".", "..") and not {"\\", "\0"} & set(name)
         if not is_beside or len(name) > MAX_NAME or not name.endswith((".safetensors", ".bin")):
             raise CheckpointError(f"{index} names {name[:100]!r}: shards must be .safetensors or .bin files beside it.")
+    return weight_map
+
+
+def _open_shards(index: Path) -> Weights:
+    weight_map = read_index(index)
+    names = sorted(set(weight_map.values()))
     files = tuple(open_tensors(index.parent / name) for name in names)
     found = {tensor: file.path.name for file in files for tensor in file.infos}
     if sum(len(file.infos) for file in files) != len(found):
@@ -138,17 +159,15 @@ def _open_shards(index: Path) -> Weights:
     return Weights(files)
 
 
-def _what_is_there(folder: Path, wanted: str, stems: tuple[str, str]) -> str:
+def _what_is_there(folder: Path, wanted: str, stem: str) -> str:
     if not folder.is_dir():
         return f"{folder} is missing; it should hold {wanted}."
     there = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.endswith("config.json"))
-    if variants := find_variants(there, stems):
-        known = " or ".join(f"variant={variant!r}" for variant in variants if variant) or "no variant"
-        return f"{folder / wanted} is missing, but the folder has {known}: ask for that."
+    if variants := find_variants(there, stem):
+        return f"{folder / wanted} is missing, but the folder has {say_variants(variants)}: ask for that."
     return f"{folder / wanted} is missing; the folder has {', '.join(there[:6]) or 'no weights'}."
 
 
-def find_variants(names: Iterable[str], stems: Iterable[str]) -> list[str]:
-    """The variants among the names of weight files, in order; "" for files of none."""
-    pattern = re.compile(rf"(?:{'|'.join(stems)})(?:\.(\w+))?(?:-\d+-of-\d+)?\.(?:safetensors|bin)")
-    return sorted({match[1] or "" for name in names if (match := pattern.fullmatch(name))})
+def say_variants(variants: Iterable[str]) -> str:
+    """Variants as one would ask for them."""
+    return " or ".join(f"variant={variant!r}" if variant else "weights without a variant" for variant in variants)

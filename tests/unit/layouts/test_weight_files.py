@@ -116,7 +116,7 @@ def test_says_what_is_there_instead(tmp_path):
     with pytest.raises(CheckpointError, match="variant='fp16'"):
         open_weights(tmp_path, STEM, "fp32")
     (tmp_path / f"{STEM}.fp16.safetensors").rename(tmp_path / f"{STEM}.safetensors")
-    with pytest.raises(CheckpointError, match="has no variant"):
+    with pytest.raises(CheckpointError, match="has weights without a variant"):
         open_weights(tmp_path, STEM, "fp16")
 
 
