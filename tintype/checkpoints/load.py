@@ -9,6 +9,7 @@ import torch
 
 from tintype.checkpoints import parts
 from tintype.checkpoints.folder import INDEX, load_folder
+from tintype.checkpoints.hub import Progress, fetch, is_hub_name
 from tintype.errors import CheckpointError, SettingsError
 from tintype.pipeline.stable_diffusion import StableDiffusion
 
@@ -27,24 +28,30 @@ def load(
     variant: str | None = None,
     revision: str | None = None,
     offline: bool = False,
+    progress: Progress | None = None,
 ) -> StableDiffusion:
     """A model, ready to draw.
 
     Args:
-        source: None for the model in the box, or a diffusers folder.
+        source: None for the model in the box, a diffusers folder, or a name on the Hub: ``owner/model``.
         device: None for a GPU where there is one, else the CPU.
         dtype: what the networks compute in. None: bf16 where the device has it natively; if not, fp32 on a CPU and
             fp16 on a GPU.
-        vae: another autoencoder: its folder, or a model's folder.
+        vae: another autoencoder: its folder, a model's folder, or a name on the Hub.
         prediction: "eps", "v" or "x0", where the scheduler's configuration is wrong.
         ema: the averaged weights of a single file that holds both.
         variant: "fp16" for files such as ``model.fp16.safetensors``.
         revision: the version of a model on the Hub.
-        offline: never open the network. Nothing that is supported yet does.
+        offline: never open the network; a model of the Hub must have been fetched before.
+        progress: hears of a download: a file's name, how many of its bytes are here, and how many it has.
 
     Raises:
         CheckpointError: the model is missing, damaged or of a kind that is not supported.
     """
+    name = source if isinstance(source, str) and is_hub_name(source) else None
+    if name is not None:
+        source = fetch(name, revision=revision, variant=variant, offline=offline, progress=progress)
+        revision = None
     folder = _folder(source)
     if ema or revision is not None:
         what = "ema chooses between weights of a single file" if ema else "revision is a version on the Hub"
@@ -52,8 +59,10 @@ def load(
     device = torch.device(device) if device is not None else best_device()
     dtype = dtype or native_dtype(device)
     sd = load_folder(folder, device=device, dtype=dtype, variant=variant)
+    if name is not None and folder.is_dir():
+        sd.name = name.split("/")[1]  # its folder is named by a commit
     if vae is not None:
-        vae_folder = Path(vae)
+        vae_folder = fetch(vae, offline=offline, progress=progress) if is_hub_name(vae) else Path(vae)
         vae_folder = vae_folder / "vae" if (vae_folder / "vae").is_dir() else vae_folder
         sd.autoencoder = parts.load_autoencoder(vae_folder, variant=variant, device=device, dtype=dtype)
     if prediction is not None:
@@ -94,9 +103,4 @@ def _folder(source: str | Path | None) -> Path:
         return path
     if path.is_file():
         raise CheckpointError(f"{path} is a single file. Single files are not supported yet; give a diffusers folder.")
-    if isinstance(source, str) and source.count("/") == 1 and not source.startswith((".", "/", "~")):
-        raise CheckpointError(
-            f"There is no folder {source}. If it is the name of a model on the Hub: those are not supported yet; "
-            "download it and give its folder."
-        )
     raise CheckpointError(f"There is no {path}.")

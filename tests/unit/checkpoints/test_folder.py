@@ -167,11 +167,16 @@ def test_configurations_that_are_none(folder, file, content):
         load_folder(folder)
 
 
-def test_pickles_are_refused(folder):
-    (file,) = (folder / "unet").glob("*.safetensors")
-    file.rename(file.with_suffix(".bin"))
-    with pytest.raises(CheckpointError, match="Pickles can run code"):
-        load_folder(folder)
+def test_pickles_are_read_where_there_is_nothing_else(tiny, folder):
+    for part, name in (("unet", "diffusion_pytorch_model"), ("text_encoder", "pytorch_model")):
+        (file,) = (folder / part).glob("*.safetensors")
+        torch.save(load_file(file), folder / part / f"{name}.bin")
+        file.unlink()
+    again = load_folder(folder)
+    assert_same_weights(tiny.unet, again.unet)
+    (ours,), (theirs,) = again.conditioner.towers, tiny.conditioner.towers
+    state = theirs.encoder.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in ours.encoder.state_dict().items())
 
 
 def test_inpainting_unet_is_named(tiny, folder):
