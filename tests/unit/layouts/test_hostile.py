@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +16,11 @@ import pytest
 import torch
 
 from tests.unit.layouts import hostile_archives, hostile_pickles, hostile_safetensors
+from tests.unit.layouts import saved_files as saved
 from tests.unit.layouts.saved_files import CONTAINERS, GOOD, as_pickles, as_zip
 from tintype.checkpoints.config_values import read_json
 from tintype.errors import CheckpointError
+from tintype.layouts.pickle_machine import OPERATIONS
 from tintype.layouts.tensor_files import open_tensors
 from tintype.layouts.weight_files import open_weights
 
@@ -262,3 +265,31 @@ def test_any_byte_may_be_wrong(tmp_path, make):
             except CheckpointError:
                 errors += 1
     assert errors > len(whole) / 2
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("seed", range(5))
+def test_programs_at_random(tmp_path, seed):
+    """Fragments of real pickles in any order: each is read, or is a typed error."""
+    draw = random.Random(seed)
+    opcodes = [bytes([code]) for code in OPERATIONS]
+    fragments = [
+        *(saved.name("torch._utils", "_rebuild_tensor_v2"), saved.name("torch", "FloatStorage"), saved.ORDERED),
+        *(saved.name("torch", "Size"), saved.name("_codecs", "encode"), saved.name("a", "B"), saved.tensor()),
+        *(saved.storage(), saved.numbers(2, 4), saved.number(-1), saved.text("state_dict"), saved.text("w")),
+        *(b"(", b"t", b"R", b"s", b"u", b"b", b"h\0", b"q\0", b"}", b"]"),
+    ]
+    path = tmp_path / "model.ckpt"
+    outcomes = {True: 0, False: 0}
+    for _ in range(10_000):
+        parts = (draw.choice(draw.choice((fragments, opcodes))) for _ in range(draw.randint(1, 40)))
+        body = b"}(" + saved.text("w") + saved.tensor() + saved.text("x") + b"".join(parts) + b"u"
+        path.write_bytes(CONTAINERS[draw.choice(list(CONTAINERS))](saved.program(body)))
+        try:
+            with watched():
+                read(path)
+        except CheckpointError:
+            outcomes[False] += 1
+        else:
+            outcomes[True] += 1
+    assert min(outcomes.values()) > 50
