@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say, stop_on_interrupt
+from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say, say_download, stop_on_interrupt
 from tintype.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _load(model: str | None, device: str | None, dtype: str | None, threads: int
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return tintype.load(model, device=_device(device), dtype=_dtype(dtype))
+    return tintype.load(model, device=_device(device), dtype=_dtype(dtype), progress=say_download())
 
 
 def _device(name: str | None) -> "torch.device | None":

@@ -1,7 +1,8 @@
 """What all commands say, and how; and how they hear Ctrl-C."""
 
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -12,6 +13,9 @@ INTERRUPTED = 130
 
 SECONDS_BETWEEN_LINES = 2.0
 """Of progress, where there is no terminal to draw a bar on."""
+
+LARGE_BYTES = 1_000_000
+"""A file that is worth a line when it is fetched."""
 
 
 def say(text: str) -> None:
@@ -38,3 +42,17 @@ def stop_on_interrupt(work: Stoppable) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def say_download() -> Callable[[str, int, int], None]:
+    """Hears how far the files of a download are, and says so of the large ones: now and then, and at the end."""
+    said = 0.0
+
+    def hear(name: str, here: int, whole: int) -> None:
+        nonlocal said
+        if whole < LARGE_BYTES or (here < whole and time.monotonic() - said < SECONDS_BETWEEN_LINES):
+            return
+        said = time.monotonic()
+        say(f"Fetching {name}: {here / 1e6:,.0f} of {whole / 1e6:,.0f} MB")
+
+    return hear

@@ -15,9 +15,11 @@ from safetensors.torch import save
 
 import tintype
 from tests.unit.checkpoints.hub_server import COMMIT, Hub, files_of
+from tintype import cli
 from tintype.checkpoints import hub_files
 from tintype.checkpoints.folder import save_folder
 from tintype.checkpoints.hub import fetch, is_hub_name
+from tintype.cli import terminal
 from tintype.errors import CheckpointError
 
 NAME = "someone/tiny-sd"
@@ -168,6 +170,17 @@ def test_progress(hub, files):
     for name in NEEDED | PLAIN:
         steps = [here for file, here, whole in heard if file == name and whole == len(files[name])]
         assert steps == sorted(steps) and steps[-1] == len(files[name])
+
+
+def test_the_command_line_says_how_far_it_is(hub, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(terminal, "LARGE_BYTES", 50_000)
+    picture = tmp_path / "a.png"
+    words = ["--model", NAME, "--steps", "1", "--width", "64", "--height", "64", "--output", str(picture), "a red boat"]
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["text2img", *words])
+    said = capsys.readouterr().err
+    assert not ended.value.code, said
+    assert f"Fetching {UNET}: 1 of 1 MB" in said and picture.is_file()
 
 
 def test_nothing_is_printed(hub, capfd):
