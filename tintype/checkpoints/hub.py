@@ -53,6 +53,8 @@ def is_hub_name(source: str | Path) -> TypeGuard[str]:
     match = NAME.fullmatch(source)
     if match is None or ".." in source or source[0] in ".~" or Path(match["repository"]).suffix in SINGLE_FILES:
         return False
+    if match["file"] and ":" not in source and not source.endswith(SINGLE_FILES):
+        return False
     return ":" in source or not Path(source.split("/")[0]).is_dir()
 
 

@@ -332,6 +332,7 @@ def test_the_missing_variant_is_known_before_weights_are_fetched(hub):
         ("here/model/x.safetensors", False),
         ("here/model:x.safetensors", True),
         ("here", False),
+        ("no/such/folder", False),
         ("./a/b", False),
         ("../a/b", False),
         ("/a/b", False),
