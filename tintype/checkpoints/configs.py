@@ -42,7 +42,6 @@ _UNET_ONLY = {
     "resnet_skip_time_act": (False,),
     "resnet_time_scale_shift": ("default",),
     "reverse_transformer_layers_per_block": (None,),
-    "time_cond_proj_dim": (None,),
     "time_embedding_act_fn": (None,),
     "time_embedding_dim": (None,),
     "time_embedding_type": ("positional",),
@@ -63,9 +62,10 @@ _UNET_SHAPE = {
     "projection_class_embeddings_input_dim",
     "sample_size",
     "transformer_layers_per_block",
+    "time_cond_proj_dim",
     "up_block_types",
     "upcast_attention",  # a matter of precision, not of shape
-    "use_linear_projection",  # seen from the weights themselves
+    "use_linear_projection",
 }
 
 # A UNet without text: diffusers has another class for it.
@@ -94,6 +94,9 @@ def read_unet(config: Mapping[str, Any]) -> UNetConfig:
     vector_dim = None
     if config.get("addition_embed_type") == "text_time":
         vector_dim = integer(UNET, config, "projection_class_embeddings_input_dim")
+    guidance_dim = None
+    if config.get("time_cond_proj_dim") is not None:
+        guidance_dim = integer(UNET, config, "time_cond_proj_dim", least=4)
     # The key's name is an old mistake that cannot be mended: it is the number of heads (diffusers #2011).
     num_heads = integers(UNET, config, "attention_head_dim", levels, default=8)
     if any(width % heads for width, heads in zip(channels, num_heads, strict=True)):
@@ -108,17 +111,18 @@ def read_unet(config: Mapping[str, Any]) -> UNetConfig:
         num_heads=num_heads,
         context_dim=context_dim,
         vector_dim=vector_dim,
+        guidance_dim=guidance_dim,
+        linear_projections=bool(config.get("use_linear_projection")),
         norm_groups=integer(UNET, config, "norm_num_groups", 32),
         norm_eps=number(UNET, config, "norm_eps", 1e-5),
     )
 
 
-def write_unet(config: UNetConfig, *, sample_size: int | None = None, linear: bool = False) -> dict[str, Any]:
+def write_unet(config: UNetConfig, *, sample_size: int | None = None) -> dict[str, Any]:
     """The shape of a UNet -> unet/config.json.
 
-    ``linear`` says how the projections around the transformers are stored. A UNet with transformers but without text
-    is written with ``cross_attention_dim`` null, which diffusers itself cannot build. CheckpointError for a shape
-    that the file has no words for.
+    A UNet with transformers but without text is written with ``cross_attention_dim`` null, which diffusers itself
+    cannot build. CheckpointError for a shape that the file has no words for.
     """
     if config.context_dim is None and not any((*config.transformer_depth, config.mid_depth)):
         return _write_plain_unet(config, sample_size)
@@ -152,8 +156,10 @@ def write_unet(config: UNetConfig, *, sample_size: int | None = None, linear: bo
             (*(depth or 1 for depth in config.transformer_depth[:-1]), config.mid_depth)
         ),
         "up_block_types": [f"{kind}UpBlock2D" for kind in reversed(types)],
-        "use_linear_projection": linear,
+        "use_linear_projection": config.linear_projections,
     }
+    if config.guidance_dim is not None:
+        content["time_cond_proj_dim"] = config.guidance_dim
     if config.vector_dim is not None:
         content |= {
             "addition_embed_type": "text_time",
@@ -231,7 +237,7 @@ _AUTOENCODER_ONLY = {
 _AUTOENCODER_SHAPE = {
     "block_out_channels",
     "down_block_types",
-    "force_upcast",  # a matter of precision, not of shape
+    "force_upcast",
     "in_channels",
     "latent_channels",
     "layers_per_block",
@@ -259,6 +265,7 @@ def read_autoencoder(config: Mapping[str, Any]) -> AutoencoderConfig:
         norm_groups=integer(AUTOENCODER, config, "norm_num_groups", 32),
         # The files of SD 1 and 2 do not state it.
         scaling_factor=number(AUTOENCODER, config, "scaling_factor", 0.18215),
+        force_upcast=bool(config.get("force_upcast")),
     )
 
 
@@ -270,7 +277,7 @@ def write_autoencoder(config: AutoencoderConfig, *, sample_size: int | None = No
         "act_fn": "silu",
         "block_out_channels": list(config.channels),
         "down_block_types": ["DownEncoderBlock2D"] * levels,
-        "force_upcast": False,
+        "force_upcast": config.force_upcast,
         "in_channels": config.in_channels,
         "latent_channels": config.latent_channels,
         "layers_per_block": config.layers_per_block,

@@ -25,7 +25,10 @@ EDITOR = (
     "This UNet takes 8 channels: latents beside those of a picture to be edited (InstructPix2Pix). Such models are not "
     "supported; use img2img or inpaint with an ordinary or an inpainting model."
 )
-CASCADE = "The UNet takes {channels} channels and the autoencoder's latents have {latents}, which fits no known model."
+MISFIT = (
+    "The UNet takes {channels} channels and gives {out}; with an autoencoder whose latents have {latents}, expected "
+    "{latents}, or {wide} for a model that repaints, and {latents} out."
+)
 
 INPAINTING_EXTRA = 1
 """Beside latents and masked latents, an inpainting UNet takes the mask: 4 + 4 + 1 channels."""
@@ -129,8 +132,11 @@ def check_channels(unet: UNetConfig, autoencoder: AutoencoderConfig) -> None:
     latents = autoencoder.latent_channels
     if unet.in_channels == 2 * latents and unet.out_channels == latents:
         raise CheckpointError(EDITOR)
-    if unet.in_channels not in (latents, 2 * latents + INPAINTING_EXTRA) or unet.out_channels != latents:
-        raise CheckpointError(CASCADE.format(channels=unet.in_channels, latents=latents))
+    wide = 2 * latents + INPAINTING_EXTRA
+    if unet.in_channels not in (latents, wide) or unet.out_channels != latents:
+        raise CheckpointError(
+            MISFIT.format(channels=unet.in_channels, out=unet.out_channels, latents=latents, wide=wide)
+        )
 
 
 def with_prediction(schedule: Schedule, prediction: str | None, zero_terminal_snr: bool | None) -> Schedule:

@@ -1,8 +1,8 @@
 """A diffusers folder <-> StableDiffusion.
 
     model_index.json      what the parts are
-    unet/  vae/  text_encoder/    config.json and weights
-    tokenizer/            vocab.json, merges.txt and their configuration
+    unet/  vae/  text_encoder/    config.json and weights; SDXL has a text_encoder_2/ too
+    tokenizer/            vocab.json, merges.txt and their configuration; tokenizer_2/
     scheduler/            scheduler_config.json
     vocabulary.json       optional, ours: the words that a small model was trained with
     tintype.json          optional, ours: {"defaults": {"width": 128, ...}}
@@ -14,23 +14,26 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tintype.checkpoints import parts
+from tintype.checkpoints import configs, parts
 from tintype.checkpoints.config_values import integer, number, read_json, write_json
+from tintype.checkpoints.families import REFINER, check_channels, family_of
 from tintype.diffusion import Schedule
 from tintype.errors import CheckpointError
-from tintype.models import Autoencoder, TextEncoder, UNet
+from tintype.models import AutoencoderConfig, TextEncoder, UNetConfig
+from tintype.pipeline.conditions import SIZE_DIM
 from tintype.pipeline.settings import Defaults
 from tintype.pipeline.stable_diffusion import StableDiffusion
-from tintype.text.conditioner import Conditioner, Tower
 from tintype.text.tokenizer import Tokenizer
 from tintype.text.vocabulary import Vocabulary
+
+VECTOR_OF_SIZES = 6 * SIZE_DIM
 
 INDEX, OURS = "model_index.json", "tintype.json"
 
@@ -41,7 +44,14 @@ PARTS = {
     "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
     "scheduler": None,  # the schedule judges its own class
 }
-NOT_READ = {"safety_checker", "feature_extractor", "requires_safety_checker"}
+SECOND = {
+    "text_encoder_2": ("CLIPTextModelWithProjection",),
+    "tokenizer_2": ("CLIPTokenizer", "CLIPTokenizerFast"),
+}
+"""What SDXL has beside them."""
+ENDINGS = ("", "_2")
+NOT_READ = {"safety_checker", "feature_extractor", "image_encoder"}
+ZEROS_FOR_NONE = "force_zeros_for_empty_prompt"
 
 
 def load_folder(
@@ -51,23 +61,48 @@ def load_folder(
     dtype: torch.dtype = torch.float32,
     variant: str | None = None,
 ) -> StableDiffusion:
-    """Reads a diffusers folder of Stable Diffusion 1's anatomy.
+    """Reads a diffusers folder of Stable Diffusion 1, 2 or XL, also of an inpainting model.
+
+    In fp16 an autoencoder whose numbers pass what fp16 can hold (SDXL's says so of itself) is kept in fp32.
 
     Raises ``CheckpointError`` for anything that is missing, damaged or not computed by us, naming it.
     """
     path = Path(path)
-    _check_index(read_json(path / INDEX))
+    index = read_json(path / INDEX)
+    num_towers = _check_index(index)
     target: dict[str, Any] = {"variant": variant, "device": device, "dtype": dtype}
+    unet_config = configs.read_unet(read_json(path / "unet" / "config.json"))
+    autoencoder_config = configs.read_autoencoder(read_json(path / "vae" / "config.json"))
+    family = family_of(unet_config)
+    check_channels(unet_config, autoencoder_config)
+    if num_towers != len(family.towers):
+        raise CheckpointError(
+            f"{path}: the UNet is one of {family.name}, which reads {len(family.towers)} text encoders; "
+            f"the folder has {num_towers}."
+        )
     schedule = Schedule.from_diffusers(read_json(path / "scheduler" / "scheduler_config.json"))
-    tokenizer = Tokenizer.load(path / "tokenizer")
-    encoder = parts.load_text_encoder(path / "text_encoder", tokenizer.end, **target)
+    names = ENDINGS[:num_towers]
+    tokenizers = [Tokenizer.load(path / f"tokenizer{name}") for name in names]
+    encoders = [
+        parts.load_text_encoder(path / f"text_encoder{name}", tokenizer.end, **target)
+        for name, tokenizer in zip(names, tokenizers, strict=True)
+    ]
     unet = parts.load_unet(path / "unet", **target)
-    autoencoder = parts.load_autoencoder(path / "vae", **target)
-    _check_together(tokenizer, encoder, unet, autoencoder)
-    conditioner = Conditioner(Tower(tokenizer, encoder), vocabulary=Vocabulary.load(path))
-    return StableDiffusion(
+    autoencoder = parts.load_autoencoder(
+        path / "vae", **target | {"dtype": autoencoder_dtype(autoencoder_config, dtype)}
+    )
+    check_together(unet_config, tokenizers, encoders)
+    conditioner = family.conditioner(
+        tokenizers,
+        encoders,
+        zeros_for_none=bool(index[ZEROS_FOR_NONE]) if ZEROS_FOR_NONE in index else None,
+        vocabulary=Vocabulary.load(path),
+    )
+    sd = StableDiffusion(
         unet, autoencoder, conditioner, schedule, name=path.resolve().name, defaults=_defaults(path, autoencoder.factor)
     )
+    sd.source = path.resolve()
+    return sd
 
 
 def save_folder(
@@ -79,17 +114,15 @@ def save_folder(
     overwrite: bool = False,
     max_shard_bytes: int = parts.MAX_SHARD_BYTES,
 ) -> None:
-    """Writes a folder that diffusers' StableDiffusionPipeline loads, in ``dtype`` or as the weights are.
+    """Writes a folder that diffusers' pipelines load, in ``dtype`` or as the weights are.
 
     All files are written beside and take their places at the end, so that an interruption leaves no half model. An
-    existing folder is only written into with ``overwrite``; what else lies in it stays. A text encoder's projection,
-    which only contrastive training uses, is left out.
+    existing folder is only written into with ``overwrite``; what else lies in it stays. A text encoder's projection is
+    left out where no feature goes through it: only contrastive training used it.
     """
     path = Path(path)
     if path.exists() and not overwrite:
         raise CheckpointError(f"{path} is there already. Choose another place, or say overwrite=True.")
-    if len(sd.conditioner.towers) != 1:
-        raise CheckpointError("Models with several text encoders cannot be saved as a folder yet.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as partial:
         _write(sd, Path(partial), dtype, {"variant": variant, "max_bytes": max_shard_bytes})
@@ -97,36 +130,46 @@ def save_folder(
 
 
 def _write(sd: StableDiffusion, path: Path, dtype: torch.dtype | None, files: Mapping[str, Any]) -> None:
-    (tower,) = sd.conditioner.towers
     side = max(sd.defaults.width, sd.defaults.height)
-    encoder = parts.without_projection(tower.encoder)
     parts.save_unet(sd.unet, path / "unet", dtype, sample_size=side // sd.autoencoder.factor, **files)
     parts.save_autoencoder(sd.autoencoder, path / "vae", dtype, sample_size=side, **files)
-    parts.save_text_encoder(encoder, tower.tokenizer, path / "text_encoder", dtype, **files)
-    tower.tokenizer.save(path / "tokenizer")
+    for name, tower in zip(ENDINGS, sd.conditioner.towers, strict=False):
+        encoder = tower.encoder if tower.pooled else parts.without_projection(tower.encoder)
+        parts.save_text_encoder(encoder, tower.tokenizer, path / f"text_encoder{name}", dtype, **files)
+        tower.tokenizer.save(path / f"tokenizer{name}")
     scheduler = sd.schedule.to_diffusers()
     (path / "scheduler").mkdir()
     write_json(path / "scheduler" / "scheduler_config.json", scheduler)
-    write_json(path / INDEX, _index(sd.unet, scheduler["_class_name"]))
+    write_json(path / INDEX, _index(sd, scheduler["_class_name"]))
     write_json(path / OURS, {"defaults": asdict(sd.defaults)})
     if sd.conditioner.vocabulary is not None:
         sd.conditioner.vocabulary.save(path)
 
 
-def _index(unet: UNet, scheduler: str) -> dict[str, Any]:
-    network = "UNet2DConditionModel" if unet.config.context_dim else "UNet2DModel"
-    return {
-        "_class_name": "StableDiffusionPipeline",
+def _index(sd: StableDiffusion, scheduler: str) -> dict[str, Any]:
+    network = "UNet2DConditionModel" if sd.unet.config.context_dim else "UNet2DModel"
+    index = {
         "_diffusers_version": "0.36.0",
         "feature_extractor": [None, None],
         "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
         "scheduler": ["diffusers", scheduler],
         "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["diffusers", network],
         "vae": ["diffusers", "AutoencoderKL"],
+    }
+    repaints = "Inpaint" if sd.unet.config.in_channels > sd.unet.config.out_channels else ""
+    if len(sd.conditioner.towers) == 2:
+        return index | {
+            "_class_name": f"StableDiffusionXL{repaints}Pipeline",
+            ZEROS_FOR_NONE: sd.conditioner.zeros_for_none,
+            "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+            "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        }
+    return index | {
+        "_class_name": f"StableDiffusion{repaints}Pipeline",
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
     }
 
 
@@ -143,40 +186,48 @@ def _move(partial: Path, path: Path) -> None:
         os.replace(file, place)
 
 
-def _check_index(index: Mapping[str, Any]) -> None:
-    """CheckpointError unless the folder has exactly the parts of a Stable Diffusion 1."""
+def _check_index(index: Mapping[str, Any]) -> int:
+    """The number of text encoders. CheckpointError unless the folder has exactly the parts of a Stable Diffusion."""
     there = sorted(part for part, entry in index.items() if isinstance(entry, list) and entry != [None, None])
     what = f"{INDEX} ({index.get('_class_name', 'of no class')})"
-    for part, classes in PARTS.items():
+    if "text_encoder_2" in there and "text_encoder" not in there:
+        raise CheckpointError(REFINER)
+    wanted = PARTS | SECOND if "text_encoder_2" in there else PARTS
+    for part, classes in wanted.items():
         entry = index.get(part)
         if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[1], str):
             raise CheckpointError(f"{what} has no {part}; it has {', '.join(there) or 'nothing'}.")
         if classes is not None and entry[1] not in classes:
             raise CheckpointError(f"{what}: {part} is a {entry[1]}, which is not supported; expected {classes[0]}.")
-    others = [part for part in there if part not in PARTS and part not in NOT_READ]
+    others = [part for part in there if part not in wanted and part not in NOT_READ]
     if others:
         raise CheckpointError(f"{what} has parts that are not supported: {', '.join(others)}.")
+    return 2 if wanted is not PARTS else 1
 
 
-def _check_together(tokenizer: Tokenizer, encoder: TextEncoder, unet: UNet, autoencoder: Autoencoder) -> None:
+def autoencoder_dtype(config: AutoencoderConfig, dtype: torch.dtype) -> torch.dtype:
+    """What an autoencoder is to compute in: ``dtype``, but fp32 for fp16 where its numbers would pass fp16's range."""
+    return torch.float32 if config.force_upcast and dtype == torch.float16 else dtype
+
+
+def check_together(unet: UNetConfig, tokenizers: Sequence[Tokenizer], encoders: Sequence[TextEncoder]) -> None:
     """CheckpointError where parts that are whole by themselves do not fit each other."""
-    latents, channels = autoencoder.config.latent_channels, unet.config.in_channels
-    if channels != latents or unet.config.out_channels != latents:
+    width = sum(encoder.config.dim for encoder in encoders)
+    if unet.context_dim != width:
+        given = " + ".join(str(encoder.config.dim) for encoder in encoders)
+        raise CheckpointError(f"The text features are {given} wide; the UNet expects {unet.context_dim}.")
+    pooled = encoders[-1].config.projection_dim or encoders[-1].config.dim
+    if unet.vector_dim not in (None, pooled + VECTOR_OF_SIZES):
         raise CheckpointError(
-            f"The UNet takes {channels} channels and the autoencoder's latents have {latents}. Inpainting and editing "
-            "checkpoints, whose UNets take more, are not supported yet."
+            f"The UNet is told a vector {unet.vector_dim} wide; the pooled text and six sizes are "
+            f"{pooled} + {VECTOR_OF_SIZES}."
         )
-    if unet.config.context_dim != encoder.config.dim:
-        raise CheckpointError(
-            f"The text encoder gives features {encoder.config.dim} wide; the UNet expects {unet.config.context_dim}."
-        )
-    if unet.config.vector_dim is not None:
-        raise CheckpointError("The UNet expects sizes and pooled text as SDXL does, which is not supported yet.")
-    if len(tokenizer) > encoder.config.vocab_size or tokenizer.max_length > encoder.config.length:
-        raise CheckpointError(
-            f"The tokenizer has {len(tokenizer)} entries and {tokenizer.max_length} positions; the text encoder knows "
-            f"{encoder.config.vocab_size} and {encoder.config.length}."
-        )
+    for tokenizer, encoder in zip(tokenizers, encoders, strict=True):
+        if len(tokenizer) > encoder.config.vocab_size or tokenizer.max_length > encoder.config.length:
+            raise CheckpointError(
+                f"The tokenizer has {len(tokenizer)} entries and {tokenizer.max_length} positions; the text encoder "
+                f"knows {encoder.config.vocab_size} and {encoder.config.length}."
+            )
 
 
 def _defaults(path: Path, factor: int) -> Defaults:

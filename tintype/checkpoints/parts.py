@@ -21,7 +21,7 @@ from tintype.errors import CheckpointError
 from tintype.layouts import diffusers as layouts
 from tintype.layouts.layout import Layout
 from tintype.layouts.weight_files import MAX_SHARD_BYTES, Weights, open_weights, write_weights
-from tintype.models import CLIP, Autoencoder, ImageEncoder, TextEncoder, UNet, UNetConfig
+from tintype.models import CLIP, Autoencoder, ImageEncoder, TextEncoder, UNet
 from tintype.text.tokenizer import Tokenizer
 
 DIFFUSERS, TRANSFORMERS = "diffusion_pytorch_model", "model"  # how each library names its weights
@@ -67,9 +67,8 @@ def save_unet(
     unet: UNet, folder: Path, dtype: torch.dtype | None = None, *, sample_size: int | None = None, **files
 ) -> None:
     """Writes a ``unet`` folder. ``sample_size`` is the side of its usual latents; ``files``: variant, max_bytes."""
-    linear = has_linear_projections(unet.config)
-    config = configs.write_unet(unet.config, sample_size=sample_size, linear=linear)
-    layout = layouts.UNET_LINEAR if linear else layouts.UNET
+    config = configs.write_unet(unet.config, sample_size=sample_size)
+    layout = layouts.UNET_LINEAR if unet.config.linear_projections else layouts.UNET
     save_network(unet, folder, layout, config, dtype, stem=DIFFUSERS, **files)
 
 
@@ -105,15 +104,6 @@ def save_clip(clip: CLIP, tokenizer: Tokenizer, folder: Path, dtype: torch.dtype
     ids = {"start_id": tokenizer.start, "pad_id": tokenizer.pad}
     config = clip_configs.write_clip(clip.text.config, clip.image.config, **ids)
     save_network(clip, folder, layouts.CLIP, config, dtype, stem=TRANSFORMERS, **files)
-
-
-def has_linear_projections(config: UNetConfig) -> bool:
-    """Whether the family stores the projections around transformers as linear layers, and not as 1x1 convolutions.
-
-    Our networks compute the same either way. SD 1 has one number of heads at all levels and convolutions; SD 2 and
-    SDXL have heads of one width, so more of them at deeper levels, and linear layers.
-    """
-    return len(set(config.num_heads)) > 1
 
 
 def without_projection(encoder: TextEncoder) -> TextEncoder:

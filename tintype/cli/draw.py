@@ -56,6 +56,10 @@ def _shared(
     batch_size: Annotated[int, typer.Option("--batch-size", "-n", help="Pictures for each prompt.")] = 1,
     clip_skip: Annotated[int | None, typer.Option(help="The text encoder's layer from the end; 1 is the last.")] = None,
     long_prompt: Annotated[str, typer.Option(help="What to do beyond 75 tokens: chunk or truncate.")] = "chunk",
+    emphasis: Annotated[str, typer.Option(help="Whose arithmetic (word:1.3) follows: a1111 or comfy.")] = "a1111",
+    loras: Annotated[
+        list[str] | None, typer.Option("--lora", metavar="NAME[:STRENGTH]", help="A LoRA, by name or path; repeatable.")
+    ] = None,
     original_size: Annotated[tuple[int, int] | None, typer.Option(help="SDXL.", metavar="HEIGHT WIDTH")] = None,
     crop: Annotated[tuple[int, int] | None, typer.Option(help="SDXL.", metavar="TOP LEFT")] = None,
     target_size: Annotated[tuple[int, int] | None, typer.Option(help="SDXL.", metavar="HEIGHT WIDTH")] = None,
@@ -86,11 +90,13 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         threads: int | None,
         as_json: bool,
         spacing: str | None,
+        loras: list[str] | None,
         **options: Any,
     ) -> None:
         start = time.perf_counter()
         options["prompt"] = (prompt, *prompts) if prompts else prompt
         options["spacing"] = _spacing(spacing)
+        options["loras"] = [_lora(text) for text in loras or ()]
         _check(output, {name: value for name, value in options.items() if name not in ("image", "mask")})
         sd = _load(model, device, dtype, threads)
         run = command(sd, **options)
@@ -189,6 +195,15 @@ def _spacing(text: str | None) -> str | list[float] | None:
         return [float(sigma) for sigma in text.split(",")]
     except ValueError:
         raise SettingsError(f"spacing is {text!r}; expected a name, or sigmas with commas: 14.6,5,1,0.") from None
+
+
+def _lora(text: str) -> tuple[str, float]:
+    """A name or path, and behind the last colon a strength; without one, 1."""
+    name, _, strength = text.rpartition(":")
+    try:
+        return (name, float(strength)) if name else (text, 1.0)
+    except ValueError:  # a path with a colon in it
+        return text, 1.0
 
 
 def _watch(run: "Run") -> None:

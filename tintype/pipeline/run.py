@@ -16,10 +16,11 @@ from tintype.diffusion import Denoiser, SolverNoise, guided, masked, sampler, st
 from tintype.errors import SettingsError, TintypeError
 from tintype.images import Source, mask_to_latents, paste, to_tensor
 from tintype.models import Prepared
+from tintype.pipeline.conditions import conditionings, imitates_guidance, takes_masked_pictures
 from tintype.pipeline.finite import FiniteFlag, require_finite
 from tintype.pipeline.inputs import check_noise_shape, read_inputs
 from tintype.pipeline.settings import GRID, Settings
-from tintype.types import Conditioning, Denoise, Sigma, Step
+from tintype.types import Denoise, Sigma, Step
 
 if TYPE_CHECKING:
     from tintype.pipeline.stable_diffusion import StableDiffusion
@@ -71,7 +72,13 @@ class Run:
             steps=len(plan),
             seed=secrets.randbits(32) if settings.seed is None else settings.seed,
         )
-        self.plan = plan if settings.strength is None else plan.tail(_steps_to_run(len(plan), settings.strength))
+        self.plan = plan
+        # A model that was trained to repaint begins, at full strength, with noise alone, as it was trained to.
+        self._from_picture = settings.strength is not None and not (
+            settings.strength == 1 and self._inputs.mask is not None and takes_masked_pictures(model)
+        )
+        if self._from_picture:
+            self.plan = plan.tail(_steps_to_run(len(plan), settings.strength))
         channels = model.autoencoder.config.latent_channels
         width, height = self.settings.size
         self._shape = (channels, height // GRID, width // GRID)  # (c h w)
@@ -112,8 +119,9 @@ class Run:
     def _without_effect(self) -> tuple[str, ...]:
         """What was asked for and does nothing here."""
         notices: tuple[str, ...] = ()
-        if self._scale == 1 and self.settings.negative_prompt is not None:
-            notices += ("negative_prompt has no effect at guidance_scale 1.",)
+        if self.settings.negative_prompt is not None and (self._scale == 1 or imitates_guidance(self.model)):
+            why = "at guidance_scale 1" if self._scale == 1 else "with this model, which imitates guidance in one pass"
+            notices += (f"negative_prompt has no effect {why}.",)
         sizes = [name for name in ("original_size", "crop", "target_size") if getattr(self.settings, name) is not None]
         if sizes and self.model.unet.config.vector_dim is None:
             notices += (f"{', '.join(sizes)}: without effect, this model is not told sizes (SDXL is).",)
@@ -218,7 +226,7 @@ class Run:
     def _begin(self) -> Iterator[Step]:
         """From words and noise to a solver that waits for its first step. Here everything is put together."""
         settings, model, inputs = self.settings, self.model, self._inputs
-        cond, uncond = self._conditionings()
+        cond, uncond = conditionings(model, settings, self._scale, inputs)
         noise = start_noise(self.seeds, self._shape) if inputs.latents is None else inputs.latents
         noise = noise.to(model.device)  # (b 4 h w)
 
@@ -227,51 +235,20 @@ class Run:
             denoiser,
             cond,
             uncond,
-            self._scale,
+            1.0 if imitates_guidance(model) else self._scale,
             rescale=settings.guidance_rescale,
             interval=settings.guidance_interval,
         )
-        if inputs.image is None:
-            x = self.plan.start_scale * noise
-        else:
+        x = self.plan.start_scale * noise
+        if self._from_picture and inputs.image is not None:
             x0 = model.encode(to_tensor(inputs.image)).to(model.device)  # (1 4 h w)
-            x = x0 + self.plan.sigmas[0] * noise
-            if inputs.mask is not None:
+            x = x0 + x
+            if inputs.mask is not None and not takes_masked_pictures(model):
                 denoise = masked(denoise, mask_to_latents(inputs.mask).to(model.device), x0.expand_as(x), noise)
         for wrapper in self._wrappers:
             denoise = wrapper(denoise)
         solver_noise = SolverNoise(self.seeds, self._shape, model.device)
         return self._sampler.solve(self._keeping_estimates(denoise), x, self.plan, eta=settings.eta, noise=solver_noise)
-
-    def _conditionings(self) -> tuple[Prepared, Prepared | None]:
-        """The prompts and what to steer away from, as the UNet wants them, one for each picture.
-
-        Guidance 1 asks for no negative prompt.
-        """
-        settings, model = self.settings, self.model
-        with model.turn():
-            if self._scale == 1:
-                texts = [
-                    model.conditioner(settings.prompts, clip_skip=settings.clip_skip, long_prompt=settings.long_prompt)
-                ]
-            else:
-                pair = model.conditioner.pair(
-                    settings.prompts,
-                    settings.negative_prompts,
-                    clip_skip=settings.clip_skip,
-                    long_prompt=settings.long_prompt,
-                )
-                texts = [pair.cond, pair.uncond]
-        for text in texts:
-            if text.context is not None:
-                require_finite(text.context, "text encoder", text.context.dtype)
-        with model.turn():
-            prepared = [model.unet.prepare(self._for_each_picture(text)) for text in texts]
-        return prepared[0], prepared[1] if len(prepared) == 2 else None
-
-    def _for_each_picture(self, text: Conditioning) -> Conditioning:
-        """(P ...) -> (P*B ...), each prompt's pictures side by side, where the UNet is."""
-        return text.to(self.model.device).map(lambda each: each.repeat_interleave(self.settings.batch_size, dim=0))
 
     def _predict(self, x: Tensor, t: Tensor, cond: Prepared) -> Tensor:
         with self.model.lock:  # so that a run that waits for its turn still hears stop()

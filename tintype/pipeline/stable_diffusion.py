@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -25,7 +26,8 @@ class StableDiffusion:
     """A model that draws. ``tintype.load`` makes one from files.
 
     ``lock`` is held during each call of a network and at no other time, so that several runs, from several threads,
-    take turns on one model. It is reentrant: who records a call may hold it around the call.
+    take turns on one model. It is reentrant: who records a call may hold it around the call. ``source`` is the file
+    or folder that the weights came from, where there is one.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class StableDiffusion:
         self.schedule = schedule
         self.name = name
         self.defaults = defaults or Defaults()
+        self.source: Path | None = None
         self.lock = threading.RLock()
         self._closed = False
 
@@ -154,8 +157,10 @@ class StableDiffusion:
         """Move to a device, or change what the networks compute in. Runs that have begun do not move along."""
         with self.turn():
             encoders = [tower.encoder for tower in self.conditioner.towers]
-            for network in (self.unet, self.autoencoder, *encoders):
+            for network in (self.unet, *encoders):
                 network.to(device=device, dtype=dtype)
+            half = dtype == torch.float16 and self.autoencoder.config.force_upcast
+            self.autoencoder.to(device=device, dtype=torch.float32 if half else dtype)
         return self
 
     def close(self) -> None:

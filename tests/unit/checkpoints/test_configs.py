@@ -8,8 +8,8 @@ import pytest
 
 from tintype.checkpoints import clip_configs, configs
 from tintype.errors import CheckpointError
-from tintype.models import AutoencoderConfig, ImageEncoderConfig, TextEncoderConfig, UNetConfig
-from tintype.models.presets import SD1_AUTOENCODER, SD1_TEXT, SD1_UNET
+from tintype.models import AutoencoderConfig, ImageEncoderConfig, TextEncoderConfig
+from tintype.models.presets import SD1_AUTOENCODER, SD1_TEXT, SD1_UNET, SD2_UNET, SDXL_UNET
 
 # As published with Stable Diffusion 1.5 (diffusers 0.6.0), word for word.
 SD1_UNET_FILE = {
@@ -50,14 +50,6 @@ SDXL_CHANGES = {
     "upcast_attention": None,
     "use_linear_projection": True,
 }
-SDXL_UNET = UNetConfig(
-    channels=(320, 640, 1280),
-    transformer_depth=(0, 2, 10),
-    mid_depth=10,
-    num_heads=(5, 10, 20),
-    context_dim=2048,
-    vector_dim=2816,
-)
 VAE_FILE = {
     "_class_name": "AutoencoderKL",
     "_diffusers_version": "0.6.0",
@@ -112,19 +104,20 @@ def test_sdxl_unet():
     [
         SD1_UNET,
         SDXL_UNET,
-        replace(SD1_UNET, num_heads=(5, 10, 20, 20), context_dim=1024),
+        SD2_UNET,
+        replace(SD1_UNET, guidance_dim=256),
         replace(SD1_UNET, channels=(32, 64), transformer_depth=(0, 1), num_heads=(4, 4), layers_per_block=1),
         replace(SD1_UNET, context_dim=None, transformer_depth=(0,) * 4, mid_depth=0, num_heads=(1,) * 4),
         replace(SD1_UNET, context_dim=None),
     ],
-    ids=["sd1", "sdxl", "sd2", "small", "plain", "without text"],
+    ids=["sd1", "sdxl", "sd2", "lcm", "small", "plain", "without text"],
 )
 def test_unets_return(config):
     assert configs.read_unet(configs.write_unet(config, sample_size=64)) == config
 
 
 def test_towers_and_autoencoders_return():
-    autoencoder = AutoencoderConfig(channels=(32, 64), norm_groups=8, scaling_factor=0.5)
+    autoencoder = AutoencoderConfig(channels=(32, 64), norm_groups=8, scaling_factor=0.5, force_upcast=True)
     assert configs.read_autoencoder(configs.write_autoencoder(autoencoder)) == autoencoder
     for text in (SD1_TEXT, TextEncoderConfig(vocab_size=1024, dim=256, num_heads=4, end_id=1023, projection_dim=64)):
         file = clip_configs.write_text_encoder(text, start_id=0, pad_id=1)
@@ -142,7 +135,7 @@ def test_towers_and_autoencoders_return():
         ("up_block_types", ["CrossAttnUpBlock2D"] * 4),
         ("class_embed_type", "timestep"),
         ("num_class_embeds", 10),
-        ("time_cond_proj_dim", 256),
+        ("time_cond_proj_dim", "256"),
         ("encoder_hid_dim", 4096),
         ("only_cross_attention", True),
         ("num_attention_heads", 8),

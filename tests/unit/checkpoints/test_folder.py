@@ -179,11 +179,12 @@ def test_pickles_are_read_where_there_is_nothing_else(tiny, folder):
     assert all(torch.equal(tensor, state[name]) for name, tensor in ours.encoder.state_dict().items())
 
 
-def test_inpainting_unet_is_named(tiny, folder):
+@pytest.mark.parametrize(("channels", "expected"), [(8, "InstructPix2Pix"), (5, "takes 5 channels")])
+def test_unets_with_other_inputs_are_named(tiny, folder, channels, expected):
     config = tiny.unet.config
-    wide = type(tiny.unet)(type(config)(**{**vars(config), "in_channels": 9}))
+    wide = type(tiny.unet)(type(config)(**{**vars(config), "in_channels": channels}))
     save_unet(wide, folder / "unet")
-    with pytest.raises(CheckpointError, match="9 channels"):
+    with pytest.raises(CheckpointError, match=expected):
         load_folder(folder)
 
 
