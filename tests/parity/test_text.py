@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,73 @@ def test_older_and_newer_names_of_the_text_tower(model, tmp_path, wrapped):
     expected, found = load_text_encoder(folder, end).state_dict(), load_text_encoder(tmp_path, end).state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def varied_strings(count):
+    """Strings of many kinds: words, scripts, emoji, control characters, entities, long ones; always the same."""
+    rng = random.Random(0)
+    words = [
+        "A",
+        "photo",
+        "of",
+        "an",
+        "astronaut's",
+        "cat,",
+        "don't!",
+        "3.14",
+        "naïve",
+        "café",
+        "Straße",
+        "ΣΊΣΥΦΟΣ",
+        "İstanbul",
+        "ﬁne",
+        "&amp;",
+        "<b>",
+        "#tag",
+        "@x",
+    ]
+    ranges = [(32, 126), (0, 31), (0xA0, 0x24F), (0x370, 0x3FF), (0x400, 0x4FF), (0x5D0, 0x5EA), (0x600, 0x6FF)]
+    ranges += [
+        (0x900, 0x97F),
+        (0x3040, 0x30FF),
+        (0x4E00, 0x9FFF),
+        (0xAC00, 0xD7A3),
+        (0x1F300, 0x1FAFF),
+        (0x2000, 0x206F),
+    ]
+    special = [
+        "",
+        " ",
+        "!",
+        "!!!",
+        "\u200d",
+        "é",
+        "e\u0301",
+        "<|endoftext|>",
+        "<|startoftext|> a",
+        "a" * 5000,
+        "寿司" * 300,
+    ]
+    made = list(special)
+    while len(made) < count:
+        if rng.random() < 0.4:
+            made.append(rng.choice([" ", ", ", "  ", "\n"]).join(rng.choices(words, k=rng.randint(1, 30))))
+        else:
+            low, high = rng.choice(ranges)
+            made.append("".join(chr(rng.randint(low, high)) for _ in range(rng.randint(1, 40))))
+    return made
+
+
+@pytest.mark.parametrize("pad", ["<|endoftext|>", "!"])
+def test_the_shipped_tokenizer_equals_transformers(tmp_path, pad):
+    """10,000 strings, by transformers' CLIPTokenizer on the same table."""
+    ours = Tokenizer.clip(pad)
+    assert (len(ours), ours.start, ours.end) == (49408, 49406, 49407)
+    assert ours.pad == {"!": 0, "<|endoftext|>": 49407}[pad] and ours.vocabulary["!</w>"] == 256
+    ours.save(tmp_path)
+    theirs = transformers.CLIPTokenizer.from_pretrained(tmp_path)
+    strings = varied_strings(10_000)
+    expected = theirs(strings, add_special_tokens=False)["input_ids"]
+    differing = [text for text, ids in zip(strings, expected, strict=True) if ours.encode(text) != ids]
+    assert not differing, differing[:3]
+    assert ours.encode("a photo of an astronaut riding a horse") == [320, 1125, 539, 550, 18376, 6765, 320, 4558]

@@ -7,6 +7,7 @@ beyond the numbers that the files state: see ``prompt.py``.
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -116,11 +117,16 @@ class Tokenizer:
         for caption, count in Counter(captions).items():
             for word, _ in _SPLIT.pre_tokenize_str(_NORMALIZE.normalize_str(caption)):
                 words[word] += count
-        merges = learn_merges(words, num_merges)
-        letters = list(byte_alphabet().values())
-        # Two merges can build one piece in two ways: it has one entry.
-        pieces = dict.fromkeys([*letters, *(letter + END_OF_WORD for letter in letters), *map("".join, merges)])
-        return Tokenizer({piece: index for index, piece in enumerate([*pieces, START, END])}, merges)
+        return _from_merges(learn_merges(words, num_merges))
+
+    @staticmethod
+    def clip(pad: str = END) -> Tokenizer:
+        """OpenAI's tokenizer (49,408 entries), which every CLIP of the world reads with; single files bring none.
+
+        ``pad`` fills a chunk up: the end token in SD 1 and in SDXL's first tower, "!" in SD 2 and SDXL's second.
+        """
+        lines = gzip.decompress((Path(__file__).parent / "clip_merges.txt.gz").read_bytes()).decode().splitlines()
+        return _from_merges([_pair(line) for line in lines[1:]], SpecialTokens.clip(pad))
 
     @staticmethod
     def load(folder: str | Path) -> Tokenizer:
@@ -190,6 +196,15 @@ _SPLIT = pre_tokenizers.Sequence(
         pre_tokenizers.ByteLevel(add_prefix_space=False),
     ]
 )
+
+
+def _from_merges(merges: Sequence[Pair], specials: SpecialTokens | None = None) -> Tokenizer:
+    """The tokenizer whose vocabulary is the 512 byte symbols, what each merge makes, and the two specials."""
+    letters = list(byte_alphabet().values())
+    # Two merges can build one piece in two ways: it has one entry.
+    pieces = dict.fromkeys([*letters, *(letter + END_OF_WORD for letter in letters), *map("".join, merges)])
+    vocabulary = {piece: index for index, piece in enumerate([*pieces, START, END])}
+    return Tokenizer(vocabulary, merges, specials=specials)
 
 
 def _backend(vocabulary: dict[str, int], merges: list[Pair], specials: SpecialTokens) -> Backend:
