@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ def masked_picture(model: StableDiffusion, settings: Settings, inputs: Inputs) -
 
 
 def _texts(model: StableDiffusion, settings: Settings, scale: float) -> list[Conditioning]:
-    how = {"clip_skip": settings.clip_skip, "long_prompt": settings.long_prompt}
+    how: dict[str, Any] = {name: getattr(settings, name) for name in ("clip_skip", "long_prompt", "emphasis")}
     with model.turn():
         if scale == 1 or imitates_guidance(model):
             return [model.conditioner(settings.prompts, **how)]

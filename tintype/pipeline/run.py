@@ -113,8 +113,15 @@ class Run:
     def notices(self) -> tuple[str, ...]:
         """What should be said about the prompt and the picture: cut words, unknown words, transparency."""
         read, settings = self.model.conditioner, self.settings
-        texts = read.read((*settings.prompts, *(settings.negative_prompts or ())), settings.long_prompt)
-        return self._inputs.notices + self._without_effect() + texts.notices + read.unknown(settings.prompts)
+        texts = read.read(
+            (*settings.prompts, *(settings.negative_prompts or ())), settings.long_prompt, settings.emphasis
+        )
+        return (
+            self._inputs.notices
+            + self._without_effect()
+            + texts.notices
+            + read.unknown(settings.prompts, settings.emphasis)
+        )
 
     def _without_effect(self) -> tuple[str, ...]:
         """What was asked for and does nothing here."""

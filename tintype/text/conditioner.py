@@ -15,7 +15,8 @@ from torch import Tensor
 
 from tintype.errors import SettingsError
 from tintype.models import TextEncoder
-from tintype.text.prompt import Chunks, LongPrompt, chunk, pad
+from tintype.text.emphasis import Emphasis, moved_from, multiplied, plain
+from tintype.text.prompt import Chunk, Chunks, LongPrompt, chunk, framed, pad
 from tintype.text.tokenizer import Tokenizer
 from tintype.text.vocabulary import Vocabulary
 from tintype.types import Conditioning
@@ -42,6 +43,7 @@ class Reading:
 
     chunks: tuple[tuple[Chunks, ...], ...]  # by tower, by prompt
     notices: tuple[str, ...]
+    emphasis: Emphasis = "a1111"
 
     @property
     def num_chunks(self) -> int:
@@ -79,6 +81,7 @@ class Conditioner:
         clip_skip: int | None = None,
         num_chunks: int | None = None,
         long_prompt: LongPrompt = "chunk",
+        emphasis: Emphasis = "a1111",
     ) -> Conditioning:
         """The conditioning of a batch of prompts, all padded to one number of chunks by chunks of the empty prompt.
 
@@ -86,7 +89,7 @@ class Conditioner:
         A1111's web UI does: None and 1 are the model's own layer, 2 the layer before it (diffusers calls that 1), in
         either case followed by the final norm where the model has it. SettingsError when there is no such layer.
         """
-        return self.encode(self.read(prompts, long_prompt), clip_skip=clip_skip, num_chunks=num_chunks)
+        return self.encode(self.read(prompts, long_prompt, emphasis), clip_skip=clip_skip, num_chunks=num_chunks)
 
     def pair(
         self,
@@ -95,10 +98,11 @@ class Conditioner:
         *,
         clip_skip: int | None = None,
         long_prompt: LongPrompt = "chunk",
+        emphasis: Emphasis = "a1111",
     ) -> Encoded:
         """Prompts, and what to steer away from, of one length. None is the empty prompt, or zeros (SDXL)."""
-        cond = self.read(prompts, long_prompt)
-        uncond = self.read([""] * len(prompts) if negative_prompts is None else negative_prompts, long_prompt)
+        cond = self.read(prompts, long_prompt, emphasis)
+        uncond = self.read([""] * len(prompts) if negative_prompts is None else negative_prompts, long_prompt, emphasis)
         num_chunks = max(cond.num_chunks, uncond.num_chunks)
         encoded = self.encode(uncond, clip_skip=clip_skip, num_chunks=num_chunks)
         if negative_prompts is None and self.zeros_for_none:
@@ -106,7 +110,7 @@ class Conditioner:
         return Encoded(
             self.encode(cond, clip_skip=clip_skip, num_chunks=num_chunks),
             encoded,
-            tuple(dict.fromkeys(cond.notices + uncond.notices + self.unknown(prompts))),
+            tuple(dict.fromkeys(cond.notices + uncond.notices + self.unknown(prompts, emphasis))),
         )
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Conditioner:
@@ -115,20 +119,22 @@ class Conditioner:
             tower.encoder.to(device=device, dtype=dtype)
         return self
 
-    def unknown(self, prompts: Sequence[str]) -> tuple[str, ...]:
+    def unknown(self, prompts: Sequence[str], emphasis: Emphasis = "a1111") -> tuple[str, ...]:
         """A notice for each word that the model never saw; none for a model that does not list its words."""
         if self.vocabulary is None:
             return ()
-        return tuple(dict.fromkeys(notice for prompt in prompts for notice in self.vocabulary.notices(prompt)))
+        return tuple(
+            dict.fromkeys(notice for prompt in prompts for notice in self.vocabulary.notices(plain(prompt, emphasis)))
+        )
 
-    def read(self, prompts: Sequence[str], long_prompt: LongPrompt = "chunk") -> Reading:
+    def read(self, prompts: Sequence[str], long_prompt: LongPrompt = "chunk", emphasis: Emphasis = "a1111") -> Reading:
         """Prompts -> chunks of ids, with notices of what was cut."""
         chunks = tuple(
-            tuple(chunk(prompt, tower.tokenizer, long_prompt=long_prompt) for prompt in prompts)
+            tuple(chunk(prompt, tower.tokenizer, long_prompt=long_prompt, emphasis=emphasis) for prompt in prompts)
             for tower in self.towers
         )
         notices = dict.fromkeys(notice for tower in chunks for prompt in tower for notice in prompt.notices)
-        return Reading(chunks, tuple(notices))
+        return Reading(chunks, tuple(notices), emphasis)
 
     def encode(self, reading: Reading, *, clip_skip: int | None = None, num_chunks: int | None = None) -> Conditioning:
         """Chunks of ids -> features. See ``__call__``."""
@@ -139,11 +145,27 @@ class Conditioner:
             ids = torch.tensor([part.ids for prompt in padded for part in prompt])  # (b*k 77)
             features = tower.encoder(ids.to(tower.encoder.token_embedding.weight.device))
             context = self._layer(tower, features.hidden, clip_skip)  # (b*k 77 d)
-            # Here, before chunks are joined, is where weights per token (Chunk.weights, all 1 today) are to act.
+            context = self._weighted(tower, context, padded, reading.emphasis, clip_skip)
             contexts.append(context.unflatten(0, (-1, num_chunks)).flatten(1, 2))  # (b 77k d)
             if tower.pooled:
                 pooled.append(features.pooled[::num_chunks])  # the first chunk speaks for the prompt, (b d)
         return Conditioning(torch.cat(contexts, dim=-1), torch.cat(pooled, dim=-1) if pooled else None)
+
+    def _weighted(
+        self, tower: Tower, context: Tensor, prompts: list[tuple[Chunk, ...]], emphasis: Emphasis, clip_skip: int | None
+    ) -> Tensor:
+        """The features (b*k s d) of chunks whose words have weights; those of other chunks stay, bit for bit."""
+        weights = torch.tensor([part.weights for prompt in prompts for part in prompt]).to(context)  # (b*k s)
+        chosen = (weights != 1).any(dim=1)
+        if not chosen.any():
+            return context
+        if emphasis == "comfy":
+            ids = torch.tensor([framed([], tower.tokenizer).ids], device=context.device)
+            empty = self._layer(tower, tower.encoder(ids).hidden, clip_skip)  # (1 s d)
+            changed = moved_from(context[chosen], weights[chosen], empty)
+        else:
+            changed = multiplied(context[chosen], weights[chosen])
+        return context.index_copy(0, chosen.nonzero().flatten(), changed)
 
     def _layer(self, tower: Tower, hidden: tuple[Tensor, ...], clip_skip: int | None) -> Tensor:
         """The features that the UNet is to see, (b s d), of those after each layer."""

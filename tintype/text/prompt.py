@@ -10,17 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tintype.text.emphasis import FRAGMENTS, Emphasis, notices
 from tintype.text.tokenizer import Tokenizer
 
 LongPrompt = Literal["chunk", "truncate"]
+Token = tuple[int, float]
+"""An id and how much it counts."""
 
-
-@dataclass(frozen=True)
-class Fragment:
-    """A piece of a prompt and how much it should count. The text is tokenised by itself."""
-
-    text: str
-    weight: float = 1.0
+BACKTRACK = 20
 
 
 @dataclass(frozen=True)
@@ -46,33 +43,42 @@ class Chunks:
         return len(self.chunks)
 
 
-def fragments(prompt: str) -> list[Fragment]:
-    """The prompt's fragments with their weights.
-
-    This is the one place that reads prompt syntax. There is none yet: the prompt is one fragment of weight 1, taken
-    literally. What follows already carries weights per token and needs no change for emphasis.
-    """
-    return [Fragment(prompt)]
-
-
-def chunk(prompt: str, tokenizer: Tokenizer, *, long_prompt: LongPrompt = "chunk") -> Chunks:
+def chunk(
+    prompt: str, tokenizer: Tokenizer, *, long_prompt: LongPrompt = "chunk", emphasis: Emphasis = "a1111"
+) -> Chunks:
     """Cuts a prompt into chunks. An empty prompt is one chunk without words.
 
     ``long_prompt`` says what happens beyond the first chunk: "chunk" keeps it in further chunks, "truncate" drops it;
-    either is told in ``notices``.
+    either is told in ``notices``. ``emphasis`` is the dialect by which words are weighted.
     """
-    tokens = [(index, fragment.weight) for fragment in fragments(prompt) for index in tokenizer.encode(fragment.text)]
+    parts: list[list[Token]] = [[]]  # between one BREAK and the next
+    for fragment in FRAGMENTS[emphasis](prompt):
+        if fragment.breaks:
+            parts.append([])
+        parts[-1] += [(index, fragment.weight) for index in tokenizer.encode(fragment.text)]
     room = tokenizer.max_length - 2
-    notices: tuple[str, ...] = ()
-    kept = tokens
-    if len(tokens) > room and long_prompt == "truncate":
-        lost = tokenizer.decode(index for index, _ in tokens[room:])
-        kept = tokens[:room]
-        notices = (f'The prompt has {len(tokens)} tokens and one chunk holds {room}; left out: "{lost}".',)
-    elif len(tokens) > room:
-        notices = (f"The prompt has {len(tokens)} tokens; it is read in {-(-len(tokens) // room)} chunks of {room}.",)
-    starts = range(0, max(len(kept), 1), room)
-    return Chunks(tuple(framed(kept[i : i + room], tokenizer) for i in starts), len(tokens), notices)
+    comma = tokenizer.vocabulary.get(",</w>")
+    cut = [piece for part in parts for piece in _cut(part, room, comma)]
+    total = sum(map(len, parts))
+    told = notices(prompt, emphasis)
+    if len(cut) > 1 and long_prompt == "truncate":
+        lost = tokenizer.decode(index for piece in cut[1:] for index, _ in piece)
+        told += (f'The prompt has {total} tokens and one chunk holds {room}; left out: "{lost}".',)
+        cut = cut[:1]
+    elif total > room:
+        told += (f"The prompt has {total} tokens; it is read in {len(cut)} chunks of at most {room}.",)
+    return Chunks(tuple(framed(piece, tokenizer) for piece in cut), total, told)
+
+
+def _cut(tokens: list[Token], room: int, comma: int | None) -> list[list[Token]]:
+    """Pieces of at most ``room`` tokens. Where a comma is among the last 20, the cut is behind it (A1111's way)."""
+    pieces = []
+    while len(tokens) > room:
+        commas = [place for place in range(max(room - BACKTRACK, 0), room) if tokens[place][0] == comma]
+        end = commas[-1] + 1 if commas and tokens[room][0] != comma else room
+        pieces.append(tokens[:end])
+        tokens = tokens[end:]
+    return [*pieces, tokens]
 
 
 def pad(chunks: Chunks, num_chunks: int, tokenizer: Tokenizer) -> tuple[Chunk, ...]:
@@ -87,7 +93,7 @@ def pad(chunks: Chunks, num_chunks: int, tokenizer: Tokenizer) -> tuple[Chunk, .
     return chunks.chunks + (framed([], tokenizer),) * missing
 
 
-def framed(tokens: Sequence[tuple[int, float]], tokenizer: Tokenizer) -> Chunk:
+def framed(tokens: Sequence[Token], tokenizer: Tokenizer) -> Chunk:
     """Ids with their weights, at most 75 of them, between start and end, padded to the encoder's length."""
     ids = [tokenizer.start, *(index for index, _ in tokens), tokenizer.end]
     weights = [1.0, *(weight for _, weight in tokens), 1.0]
