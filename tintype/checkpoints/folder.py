@@ -58,12 +58,13 @@ def load_folder(
     path: str | Path,
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
     variant: str | None = None,
 ) -> StableDiffusion:
     """Reads a diffusers folder of Stable Diffusion 1, 2 or XL, also of an inpainting model.
 
-    In fp16 an autoencoder whose numbers pass what fp16 can hold (SDXL's says so of itself) is kept in fp32.
+    ``dtype`` None keeps each tensor as it is stored. In fp16 an autoencoder whose numbers pass what fp16 can hold
+    (SDXL's says so of itself) is kept in fp32.
 
     Raises ``CheckpointError`` for anything that is missing, damaged or not computed by us, naming it.
     """
@@ -205,7 +206,7 @@ def _check_index(index: Mapping[str, Any]) -> int:
     return 2 if wanted is not PARTS else 1
 
 
-def autoencoder_dtype(config: AutoencoderConfig, dtype: torch.dtype) -> torch.dtype:
+def autoencoder_dtype(config: AutoencoderConfig, dtype: torch.dtype | None) -> torch.dtype | None:
     """What an autoencoder is to compute in: ``dtype``, but fp32 for fp16 where its numbers would pass fp16's range."""
     return torch.float32 if config.force_upcast and dtype == torch.float16 else dtype
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from tintype.checkpoints import parts
-from tintype.checkpoints.folder import INDEX, load_folder
+from tintype.checkpoints import configs, parts
+from tintype.checkpoints.config_values import read_json
+from tintype.checkpoints.detect import detect
+from tintype.checkpoints.families import family_of, with_prediction
+from tintype.checkpoints.folder import INDEX, autoencoder_dtype, load_folder
 from tintype.checkpoints.hub import Progress, fetch, is_hub_name
+from tintype.checkpoints.single_file import load_autoencoder_file, load_single_file
 from tintype.errors import CheckpointError, SettingsError
+from tintype.layouts.tensor_files import open_tensors
+from tintype.models import Autoencoder
 from tintype.pipeline.stable_diffusion import StableDiffusion
 
 BOX = Path(__file__).parents[1] / "box"
@@ -24,6 +30,7 @@ def load(
     dtype: torch.dtype | None = None,
     vae: str | Path | None = None,
     prediction: str | None = None,
+    zero_terminal_snr: bool | None = None,
     ema: bool = False,
     variant: str | None = None,
     revision: str | None = None,
@@ -33,12 +40,14 @@ def load(
     """A model, ready to draw.
 
     Args:
-        source: None for the model in the box, a diffusers folder, or a name on the Hub: ``owner/model``.
+        source: None for the model in the box; a single file (``.safetensors``, ``.ckpt``), a diffusers folder, or a
+            name on the Hub: ``owner/model``.
         device: None for a GPU where there is one, else the CPU.
         dtype: what the networks compute in. None: bf16 where the device has it natively; if not, fp32 on a CPU and
             fp16 on a GPU.
-        vae: another autoencoder: its folder, a model's folder, or a name on the Hub.
-        prediction: "eps", "v" or "x0", where the scheduler's configuration is wrong.
+        vae: another autoencoder: its file, its folder, a model's folder, or a name on the Hub.
+        prediction: "eps", "v" or "x0", where the model's own word is wrong or missing.
+        zero_terminal_snr: whether the schedule ends in noise alone (arXiv 2305.08891), likewise.
         ema: the averaged weights of a single file that holds both.
         variant: "fp16" for files such as ``model.fp16.safetensors``.
         revision: the version of a model on the Hub.
@@ -52,24 +61,29 @@ def load(
     if name is not None:
         source = fetch(name, revision=revision, variant=variant, offline=offline, progress=progress)
         revision = None
-    folder = _folder(source)
-    if ema or revision is not None:
-        what = "ema chooses between weights of a single file" if ema else "revision is a version on the Hub"
-        raise CheckpointError(f"{what}, and {folder} is a folder, which has one set of weights. Leave it out.")
+    path = model_path(source)
     device = torch.device(device) if device is not None else best_device()
-    dtype = dtype or native_dtype(device)
-    sd = load_folder(folder, device=device, dtype=dtype, variant=variant)
-    if name is not None and folder.is_dir():
-        sd.name = name.split("/")[1]  # its folder is named by a commit
+    target = {"device": device, "dtype": dtype or native_dtype(device)}
+    if revision is not None:
+        raise CheckpointError(f"revision is a version on the Hub, and {path} lies on this machine. Leave it out.")
+    other = None
     if vae is not None:
-        vae_folder = fetch(vae, offline=offline, progress=progress) if is_hub_name(vae) else Path(vae)
-        vae_folder = vae_folder / "vae" if (vae_folder / "vae").is_dir() else vae_folder
-        sd.autoencoder = parts.load_autoencoder(vae_folder, variant=variant, device=device, dtype=dtype)
-    if prediction is not None:
-        try:
-            sd.schedule = replace(sd.schedule, prediction=prediction)
-        except SettingsError as error:
-            raise CheckpointError(f"prediction={prediction!r}: {error}") from error
+        place = fetch(vae, offline=offline, progress=progress) if is_hub_name(vae) else Path(vae).expanduser()
+        other = _autoencoder(place, path, variant, target)
+    if path.is_file():
+        return load_single_file(
+            path, vae=other, prediction=prediction, zero_terminal_snr=zero_terminal_snr, ema=ema, **target
+        )
+    if ema:
+        raise CheckpointError(f"ema chooses between weights of a single file, and {path} is a folder. Leave it out.")
+    sd = load_folder(path, variant=variant, **target)
+    if name is not None:
+        sd.name = name.split("/")[1]  # its folder is named by a commit
+    sd.autoencoder = other or sd.autoencoder
+    try:
+        sd.schedule = with_prediction(sd.schedule, prediction, zero_terminal_snr)
+    except SettingsError as error:
+        raise CheckpointError(f"prediction={prediction!r}: {error}") from error
     return sd
 
 
@@ -90,17 +104,33 @@ def native_dtype(device: torch.device) -> torch.dtype:
     return torch.float16
 
 
-def _folder(source: str | Path | None) -> Path:
-    """The folder that a source means; CheckpointError for what cannot be loaded, saying why."""
+def model_path(source: str | Path | None) -> Path:
+    """The file or folder that a source means; CheckpointError where there is none."""
     if source is None:
         if not (BOX / INDEX).is_file():
             raise CheckpointError(f"The model in the box is missing from this installation: {BOX} has no {INDEX}.")
         return BOX
     path = Path(source).expanduser()
-    if path.is_dir():
-        if not (path / INDEX).is_file():
-            raise CheckpointError(f"{path} is no diffusers folder: it has no {INDEX}.")
-        return path
-    if path.is_file():
-        raise CheckpointError(f"{path} is a single file. Single files are not supported yet; give a diffusers folder.")
-    raise CheckpointError(f"There is no {path}.")
+    if path.is_dir() and not (path / INDEX).is_file():
+        raise CheckpointError(f"{path} is no diffusers folder: it has no {INDEX}.")
+    if not path.exists():
+        raise CheckpointError(f"There is no {path}.")
+    return path
+
+
+def _autoencoder(place: Path, model: Path, variant: str | None, target: dict[str, Any]) -> Autoencoder:
+    """The autoencoder at a place: a folder of its own, a model's folder, or a file."""
+    if place.is_file():
+        family = "SD 1"
+        if model.is_file():
+            file = open_tensors(model)
+            found = detect(file.infos, file.metadata).family
+            family = found.name if found is not None else family
+        else:
+            family = family_of(configs.read_unet(read_json(model / "unet" / "config.json"))).name
+        return load_autoencoder_file(place, like=family, **target)
+    place = place / "vae" if (place / "vae").is_dir() else place
+    config = configs.read_autoencoder(read_json(place / "config.json"))
+    return parts.load_autoencoder(
+        place, variant=variant, **target | {"dtype": autoencoder_dtype(config, target["dtype"])}
+    )

@@ -7,10 +7,10 @@ copied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,31 @@ from tintype.checkpoints.config_values import read_json, write_json
 from tintype.errors import CheckpointError
 from tintype.layouts import diffusers as layouts
 from tintype.layouts.layout import Layout
-from tintype.layouts.weight_files import MAX_SHARD_BYTES, Weights, open_weights, write_weights
+from tintype.layouts.tensor_files import TensorFile
+from tintype.layouts.weight_files import MAX_SHARD_BYTES, open_weights, write_weights
 from tintype.models import CLIP, Autoencoder, ImageEncoder, TextEncoder, UNet
 from tintype.text.tokenizer import Tokenizer
 
 DIFFUSERS, TRANSFORMERS = "diffusion_pytorch_model", "model"  # how each library names its weights
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+class NamedTensors(Protocol):
+    """The tensors of one network, wherever they lie."""
+
+    @property
+    def files(self) -> Sequence[TensorFile]:
+        """Where they lie; the first is named in errors."""
+        ...
+
+    def on_meta(self) -> dict[str, Tensor]:
+        """Every tensor's shape and type as a tensor without memory."""
+        ...
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """(name, tensor) one after the other."""
+        ...
 
 
 def load_unet(folder: Path, *, variant: str | None = None, **target) -> UNet:
@@ -119,13 +137,13 @@ def without_projection(encoder: TextEncoder) -> TextEncoder:
 
 def load_network(
     build: Callable[[], Network],
-    weights: Weights,
+    weights: NamedTensors,
     layout: Layout,
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
 ) -> Network:
-    """Builds a network without memory and gives it the weights of files.
+    """Builds a network without memory and gives it the weights of files; ``dtype`` None leaves them as they are.
 
     Raises ``CheckpointError`` that lists every name that is missing, unknown or of another shape.
     """
@@ -138,7 +156,7 @@ def load_network(
     state: dict[str, Tensor] = {}
     for their_name, tensor in weights.tensors():
         for name, part in layout.to_ours({their_name: tensor}).items():
-            state[name] = part.to(device, dtype).contiguous()
+            state[name] = part.to(device=device, dtype=dtype or part.dtype).contiguous()
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(False).eval()
 
@@ -162,7 +180,9 @@ def save_network(
     write_json(folder / "config.json", config)
 
 
-def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], weights: Weights, layout: Layout) -> None:
+def _compare(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], weights: NamedTensors, layout: Layout
+) -> None:
     """CheckpointError unless names and shapes agree, and every weight is a number with a fraction."""
     problems = []
     missing = [layout.their_name(name) for name in expected if name not in found]
@@ -186,5 +206,5 @@ def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], weight
         raise CheckpointError(f"{_where(weights)} does not fit its configuration. Tensors {'; '.join(problems)}.")
 
 
-def _where(weights: Weights) -> Path:
+def _where(weights: NamedTensors) -> Path:
     return weights.files[0].path

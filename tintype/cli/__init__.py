@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tintype.cli.draw import img2img, inpaint, text2img
+from tintype.cli.files import convert, inspect
 from tintype.cli.terminal import say
 from tintype.cli.train import train
 from tintype.errors import TintypeError
@@ -51,6 +52,6 @@ def _tintype(
     pass
 
 
-for command in (text2img, img2img, inpaint):
+for command in (text2img, img2img, inpaint, convert, inspect):
     app.command()(command)
 app.add_typer(train, name="train")

@@ -164,7 +164,7 @@ def _load(model: str | None, device: str | None, dtype: str | None, threads: int
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return tintype.load(model, device=_device(device), dtype=_dtype(dtype), progress=say_download())
+    return tintype.load(model, device=_device(device), dtype=dtype_named(dtype), progress=say_download())
 
 
 def _device(name: str | None) -> "torch.device | None":
@@ -177,7 +177,8 @@ def _device(name: str | None) -> "torch.device | None":
         raise SettingsError(f"The device {name!r} cannot be used: {reason}") from error
 
 
-def _dtype(name: str | None) -> "torch.dtype | None":
+def dtype_named(name: str | None) -> "torch.dtype | None":
+    """A precision by its name; None for None. SettingsError for an unknown one."""
     import torch
 
     names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -116,12 +116,8 @@ class Run:
         texts = read.read(
             (*settings.prompts, *(settings.negative_prompts or ())), settings.long_prompt, settings.emphasis
         )
-        return (
-            self._inputs.notices
-            + self._without_effect()
-            + texts.notices
-            + read.unknown(settings.prompts, settings.emphasis)
-        )
+        of_inputs = self.model.notices + self._inputs.notices + self._without_effect()
+        return of_inputs + texts.notices + read.unknown(settings.prompts, settings.emphasis)
 
     def _without_effect(self) -> tuple[str, ...]:
         """What was asked for and does nothing here."""

@@ -27,7 +27,7 @@ class StableDiffusion:
 
     ``lock`` is held during each call of a network and at no other time, so that several runs, from several threads,
     take turns on one model. It is reentrant: who records a call may hold it around the call. ``source`` is the file
-    or folder that the weights came from, where there is one.
+    or folder that the weights came from, where there is one; ``notices`` what should be said of it.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class StableDiffusion:
         self.name = name
         self.defaults = defaults or Defaults()
         self.source: Path | None = None
+        self.notices: tuple[str, ...] = ()
         self.lock = threading.RLock()
         self._closed = False
 
