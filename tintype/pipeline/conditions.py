@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from tintype.adapters.lora import Attached, applied
 from tintype.images import to_tensor
 from tintype.models import Prepared
 from tintype.models.layers import sinusoidal_embedding
@@ -24,13 +26,20 @@ SIZE_DIM = 256
 
 
 def conditionings(
-    model: StableDiffusion, settings: Settings, scale: float, inputs: Inputs
+    model: StableDiffusion,
+    settings: Settings,
+    scale: float,
+    inputs: Inputs,
+    prompts: Sequence[str],
+    loras: Sequence[Attached],
 ) -> tuple[Prepared, Prepared | None]:
     """The prompts and what to steer away from, as the UNet wants them, one for each picture (b = P * batch_size).
 
+    ``prompts`` are those of the settings without their tags; ``loras`` are on while the networks are called.
+
     Guidance 1 asks for no negative prompt; nor does a network that is told the guidance scale and imitates it.
     """
-    texts = _texts(model, settings, scale)
+    texts = _texts(model, settings, scale, prompts, loras)
     for text in texts:
         if text.context is not None:
             require_finite(text.context, "text encoder", text.context.dtype)
@@ -44,7 +53,7 @@ def conditionings(
             cond = replace(cond, concat=concat.expand(count, -1, -1, -1))
         if imitates_guidance(model):
             cond = replace(cond, guidance=torch.full((count,), scale, device=model.device))
-        with model.turn():
+        with model.turn(), applied(loras):
             prepared.append(model.unet.prepare(cond))
     return prepared[0], prepared[1] if len(prepared) == 2 else None
 
@@ -77,12 +86,14 @@ def masked_picture(model: StableDiffusion, settings: Settings, inputs: Inputs) -
     return torch.cat([small, latents], dim=1)
 
 
-def _texts(model: StableDiffusion, settings: Settings, scale: float) -> list[Conditioning]:
+def _texts(
+    model: StableDiffusion, settings: Settings, scale: float, prompts: Sequence[str], loras: Sequence[Attached]
+) -> list[Conditioning]:
     how: dict[str, Any] = {name: getattr(settings, name) for name in ("clip_skip", "long_prompt", "emphasis")}
-    with model.turn():
+    with model.turn(), applied(loras):
         if scale == 1 or imitates_guidance(model):
-            return [model.conditioner(settings.prompts, **how)]
-        pair = model.conditioner.pair(settings.prompts, settings.negative_prompts, **how)
+            return [model.conditioner(prompts, **how)]
+        pair = model.conditioner.pair(prompts, settings.negative_prompts, **how)
         return [pair.cond, pair.uncond]
 
 

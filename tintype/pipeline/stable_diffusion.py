@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
+from tintype.adapters.lora import Attached, Lora, attach, find_lora, load_lora, lora_folders
 from tintype.diffusion import Schedule
 from tintype.errors import TintypeError
 from tintype.images import Source, to_image
@@ -60,6 +61,29 @@ class StableDiffusion:
     def dtype(self) -> torch.dtype:
         """What the UNet computes in. Latents are fp32 all the same."""
         return self.unet.conv_in.weight.dtype
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """What adapters attach to: "unet", "text_encoder" and, in SDXL, "text_encoder_2"."""
+        names = ("text_encoder", "text_encoder_2")
+        encoders = {name: tower.encoder for name, tower in zip(names, self.conditioner.towers, strict=False)}
+        return {"unet": self.unet, **encoders}
+
+    def attach(self, lora: str | Path | Lora, scale: float = 1.0) -> Attached:
+        """Put a LoRA on the model until it is detached: a file, a name in ``lora_folders``, or one that was read.
+
+        Raises:
+            CheckpointError: it is not found, no LoRA, or made for another family.
+        """
+        if not isinstance(lora, Lora):
+            lora = load_lora(find_lora(str(lora), self.lora_folders))
+        with self.lock:
+            return attach(self.networks, lora, scale)
+
+    @property
+    def lora_folders(self) -> list[Path]:
+        """Where LoRAs are looked for by name."""
+        return lora_folders(self.source)
 
     def text2img(self, prompt: str | Sequence[str], *, latents: Tensor | None = None, **settings) -> Run:
         """A picture from words.
