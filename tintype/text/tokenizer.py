@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Tokenizer:
     """Byte-pair encoding in CLIP's form.
 
     ``start``, ``end`` and ``pad`` are ids; ``max_length`` is the length that the text encoder was built for (77).
+    ``added``: words, in lower case, that stand for ids beyond the vocabulary (textual inversion).
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Tokenizer:
         self.merges: list[Pair] = [(first, second) for first, second in merges]
         self.specials = specials or SpecialTokens.clip()
         self.max_length = max_length
+        self.added: dict[str, tuple[int, ...]] = {}
         for token in (self.specials.start, self.specials.end, self.specials.pad):
             if token.content not in self.vocabulary:
                 raise CheckpointError(
@@ -86,11 +89,29 @@ class Tokenizer:
         """Text -> ids, without start, end or padding. Empty text is an empty list."""
         # A lone surrogate is no character and cannot be written as bytes; it becomes U+FFFD as in other decoders.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return self._backend.encode(text, add_special_tokens=False).ids
+        if not self.added:
+            return self._backend.encode(text, add_special_tokens=False).ids
+        names = "|".join(re.escape(name) for name in sorted(self.added, key=len, reverse=True))
+        ids: list[int] = []
+        for place, part in enumerate(re.split(rf"(?<!\w)({names})(?!\w)", text, flags=re.IGNORECASE)):
+            encoded = self._backend.encode(part, add_special_tokens=False).ids
+            ids += self.added.get(part.lower(), encoded) if place % 2 else encoded
+        return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """Ids -> text, lower-cased, with one space between words. Start, end and padding are left out."""
-        return self._backend.decode(list(ids), skip_special_tokens=True).replace(END_OF_WORD, " ").strip()
+        words = {numbers[0]: name for name, numbers in self.added.items()}
+        parts: list[list[int] | str] = [[]]
+        for index in ids:
+            if index in words:
+                parts += [f" {words[index]} ", []]
+            elif isinstance(parts[-1], list):
+                parts[-1].append(index)  # the backend leaves out ids that it does not know
+        said = [part if isinstance(part, str) else self._plain(part) for part in parts]
+        return " ".join("".join(said).split()) if words else "".join(said).strip()
+
+    def _plain(self, ids: list[int]) -> str:
+        return self._backend.decode(ids, skip_special_tokens=True).replace(END_OF_WORD, " ")
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """Each id as readable text: what ends a word ends in a space. Halves of a character show as U+FFFD."""

@@ -1,0 +1,117 @@
+"""Textual inversion: every form of file, attached and let go without a trace; equal to diffusers'."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import save_file
+
+from tintype.adapters.textual_inversion import attach_embedding, find_embeddings, load_embedding
+from tintype.errors import CheckpointError, SettingsError
+from tintype.models import TextEncoder, TextEncoderConfig
+from tintype.text.conditioner import Conditioner, Tower
+from tintype.text.prompt import chunk
+from tintype.text.tokenizer import Tokenizer
+
+VECTORS = torch.arange(48, dtype=torch.float32).reshape(3, 16) / 48
+WORDS = [f"{a} {b}" for a in ("red", "blue") for b in ("boat", "moon", "house")]
+
+
+def tower(dim: int = 16, seed: int = 0) -> Tower:
+    torch.manual_seed(seed)
+    tokenizer = Tokenizer.train(WORDS)
+    config = TextEncoderConfig(
+        vocab_size=len(tokenizer), dim=dim, num_layers=2, num_heads=2, mlp_dim=32, end_id=tokenizer.end
+    )
+    return Tower(tokenizer, TextEncoder(config))
+
+
+def written(form: str, folder: Path) -> Path:
+    """A file that holds ``VECTORS`` in one of the world's forms."""
+    a1111 = {"string_to_token": {"*": 265}, "string_to_param": {"*": VECTORS}, "name": "style", "step": 9}
+    path = folder / f"style.{form.split('-')[-1]}"
+    if form == "module-pt":
+        torch.save(a1111 | {"string_to_param": torch.nn.ParameterDict({"*": VECTORS})}, path)
+    elif form == "a1111-pt":
+        torch.save(a1111, path)
+    elif form == "hf-bin":
+        torch.save({"<style>": VECTORS}, path)
+    elif form == "hf-safetensors":
+        save_file({"<style>": VECTORS}, path)
+    elif form == "scripts-safetensors":
+        save_file({"emb_params": VECTORS}, path)
+    else:
+        content = a1111 | {"string_to_param": {"*": {"TORCHTENSOR": VECTORS.tolist()}}}
+        info = PngInfo()
+        info.add_text("sd-ti-embedding", base64.b64encode(json.dumps(content).encode()).decode())
+        Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+    return path
+
+
+FORMS = ["a1111-pt", "module-pt", "hf-bin", "hf-safetensors", "scripts-safetensors", "a1111-png"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_read(form, tmp_path):
+    embedding = load_embedding(written(form, tmp_path))
+    assert embedding.token == ("<style>" if form.startswith("hf") else "style")
+    torch.testing.assert_close(embedding.vectors[0], VECTORS)
+    assert find_embeddings([tmp_path]) == {"style": next(tmp_path.iterdir())}
+
+
+def test_a_word_stands_for_its_vectors_and_goes_without_a_trace(tmp_path):
+    conditioner = Conditioner(tower())
+    encoder, tokenizer = conditioner.towers[0].encoder, conditioner.towers[0].tokenizer
+    before, table = conditioner(["a style boat"]).context, encoder.token_embedding.weight.clone()
+    first = attach_embedding(conditioner, written("a1111-pt", tmp_path))
+    second = attach_embedding(conditioner, written("hf-bin", tmp_path), "other")
+    ids = tokenizer.encode("a STYLE boat")
+    plain = tokenizer.encode("a boat")
+    assert ids == [*plain[:1], *range(len(table), len(table) + 3), *plain[1:]]
+    assert tokenizer.decode(ids) == "a style boat" and tokenizer.encode("styles") == Tokenizer.train(WORDS).encode(
+        "styles"
+    )
+    seen = torch.tensor([part.ids for part in chunk("a style boat", tokenizer).chunks])
+    torch.testing.assert_close(encoder.token_embedding(seen)[0, 2:5], VECTORS)
+    with_other = conditioner(["other moon"]).context
+    assert not torch.equal(before, conditioner(["a style boat"]).context)
+    first.detach()
+    assert torch.equal(with_other, conditioner(["other moon"]).context)
+    second.detach()
+    second.detach()
+    assert torch.equal(before, conditioner(["a style boat"]).context)
+    assert torch.equal(table, encoder.token_embedding.weight) and not tokenizer.added
+
+
+def test_a_pair_for_two_towers(tmp_path):
+    conditioner = Conditioner(tower(), tower(24, seed=1))
+    path = tmp_path / "pair.safetensors"
+    second = torch.randn(3, 24)
+    save_file({"clip_l": VECTORS, "clip_g": second}, path)
+    handle = attach_embedding(conditioner, path)
+    for each, vectors in zip(conditioner.towers, (VECTORS, second), strict=True):
+        torch.testing.assert_close(each.encoder.token_embedding.weight[list(each.tokenizer.added["pair"])], vectors)
+    handle.detach()
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    conditioner = Conditioner(tower())
+    save_file({"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}, tmp_path / "xl.safetensors")
+    with pytest.raises(CheckpointError, match="for SDXL"):
+        attach_embedding(conditioner, tmp_path / "xl.safetensors")
+    Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
+    with pytest.raises(CheckpointError, match="without an embedding"):
+        load_embedding(tmp_path / "plain.png")
+    save_file({"a": VECTORS, "b": VECTORS + 1}, tmp_path / "two.safetensors")
+    with pytest.raises(CheckpointError, match="expected one tensor"):
+        load_embedding(tmp_path / "two.safetensors")
+    path = written("a1111-pt", tmp_path)
+    attach_embedding(conditioner, path)
+    with pytest.raises(SettingsError, match="already"):
+        attach_embedding(conditioner, path)

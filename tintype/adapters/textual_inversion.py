@@ -1,0 +1,176 @@
+"""Textual inversion: a word of a prompt stands for learnt vectors (Gal et al. 2022, arXiv 2208.01618).
+
+Files come in six forms: A1111's .pt (``string_to_param``) and its pictures that carry one, a dict from a word to a
+tensor (Hugging Face), ``emb_params`` (sd-scripts), and ``clip_l`` with ``clip_g`` (SDXL).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from tintype.errors import CheckpointError, SettingsError
+from tintype.layouts.pickle_reader import PickleFile
+from tintype.layouts.state_dict import items_of
+from tintype.layouts.tensor_files import is_pickle, open_tensors
+from tintype.text.conditioner import Conditioner
+from tintype.text.tokenizer import Tokenizer
+
+SUFFIXES = (".pt", ".bin", ".safetensors", ".png")
+CHUNK = "sd-ti-embedding"
+"""Under this name A1111's pictures carry their embedding, as JSON in base 64."""
+WIDTHS = {(768,): "SD 1", (1024,): "SD 2", (768, 1280): "SDXL"}
+MAX_VECTORS = 75
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The word that the file itself is called by, and its vectors (n d), one tensor for each text tower."""
+
+    token: str
+    vectors: tuple[Tensor, ...]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The width of each tower that it is for."""
+        return tuple(each.shape[1] for each in self.vectors)
+
+
+class AttachedEmbedding:
+    """A word that a conditioner knows for now; ``detach`` makes it forget, without a trace."""
+
+    def __init__(self, conditioner: Conditioner, token: str, vectors: tuple[Tensor, ...]) -> None:
+        self.token = token.lower()
+        self._towers = conditioner.towers
+        self._attached = True
+        known = {id(tower.tokenizer): tower.tokenizer for tower in self._towers}
+        if any(self.token in tokenizer.added for tokenizer in known.values()):
+            raise SettingsError(f"{token!r} is already the name of an embedding; detach it or choose another token.")
+        self._begins = [tower.encoder.token_embedding.num_embeddings for tower in self._towers]
+        self._count = len(vectors[0])
+        for tower, begin, each in zip(self._towers, self._begins, vectors, strict=True):
+            table = tower.encoder.token_embedding
+            _replace(table, torch.cat([table.weight.data, each.to(table.weight)]))
+            tower.tokenizer.added[self.token] = tuple(range(begin, begin + self._count))
+
+    def detach(self) -> None:
+        """Takes the word and its vectors off again. A second time does nothing."""
+        if not self._attached:
+            return
+        self._attached = False
+        tokenizers: dict[int, Tokenizer] = {}
+        for tower in self._towers:
+            table = tower.encoder.token_embedding
+            begin = tower.tokenizer.added[self.token][0]
+            _replace(table, torch.cat([table.weight.data[:begin], table.weight.data[begin + self._count :]]))
+            tokenizers[id(tower.tokenizer)] = tower.tokenizer
+        for tokenizer in tokenizers.values():
+            begin = tokenizer.added.pop(self.token)[0]
+            # Those that were attached later move up into the gap.
+            for name, ids in tokenizer.added.items():
+                if ids[0] > begin:
+                    tokenizer.added[name] = tuple(index - self._count for index in ids)
+
+
+def attach_embedding(conditioner: Conditioner, path: str | Path, token: str | None = None) -> AttachedEmbedding:
+    """Lets ``token`` in prompts stand for a file's vectors; None is the file's own word, or its name.
+
+    Capitals do not count, as in all of CLIP's text. Detach before the model is saved.
+
+    Raises:
+        CheckpointError: the file is damaged, holds no embedding, or is for another family.
+        SettingsError: the token is empty or taken.
+    """
+    embedding = load_embedding(path)
+    token = embedding.token if token is None else token
+    if not token.strip():
+        raise SettingsError("The token of an embedding is empty; expected a word.")
+    expected = tuple(tower.encoder.config.dim for tower in conditioner.towers)
+    if embedding.widths != expected:
+        family = WIDTHS.get(embedding.widths, "another model")
+        raise CheckpointError(
+            f"{path} is an embedding for {family} (vectors {_widths(embedding.widths)} wide); "
+            f"this model's are {_widths(expected)} wide."
+        )
+    return AttachedEmbedding(conditioner, token.strip(), embedding.vectors)
+
+
+def find_embeddings(folders: Iterable[str | Path]) -> dict[str, Path]:
+    """The files that may be embeddings, by name without suffix; of two with one name the first folder's counts."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(Path(folder).glob("*")):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                found.setdefault(path.stem, path)
+    return found
+
+
+def load_embedding(path: str | Path) -> Embedding:
+    """Reads a file of any of the six forms. CheckpointError for anything else."""
+    path = Path(path)
+    tensors = _picture(path) if path.suffix.lower() == ".png" else _tensors(path)
+    if {"clip_l", "clip_g"} <= tensors.keys():
+        token, vectors = path.stem, (tensors["clip_l"], tensors["clip_g"])
+    elif len(tensors) == 1:
+        name, tensor = next(iter(tensors.items()))
+        token, vectors = path.stem if name in ("*", "emb_params") else name, (tensor,)
+    else:
+        names = ", ".join(sorted(tensors)[:4])
+        raise CheckpointError(
+            f"{path} is no textual inversion: expected one tensor, or clip_l and clip_g; got {names}."
+        )
+    vectors = tuple(each[None] if each.ndim == 1 else each for each in vectors)
+    fits = all(each.ndim == 2 and each.is_floating_point() and len(each) == len(vectors[0]) for each in vectors)
+    if not fits or not 0 < len(vectors[0]) <= MAX_VECTORS:
+        shapes = ", ".join(str(tuple(each.shape)) for each in vectors)
+        raise CheckpointError(f"{path} is no textual inversion: expected 1 to {MAX_VECTORS} vectors; got {shapes}.")
+    if not all(each.isfinite().all() for each in vectors):
+        raise CheckpointError(f"{path} holds numbers that are not finite; it is damaged.")
+    return Embedding(token, vectors)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if is_pickle(path):
+        file = PickleFile(path)
+        params = file.tree.get("string_to_param") if isinstance(file.tree, dict) else None
+        if params is not None:
+            return {str(name): file.tensor(stored) for name, stored in items_of(params) if hasattr(stored, "storage")}
+        return dict(file.tensors())
+    return dict(open_tensors(path).tensors())
+
+
+def _picture(path: Path) -> dict[str, Tensor]:
+    """The embedding in a picture of A1111's web UI."""
+    try:
+        with Image.open(path) as picture:
+            text = picture.info.get(CHUNK)
+        if text is None:
+            raise CheckpointError(f"{path} is a picture without an embedding: it has no text called {CHUNK!r}.")
+        params = json.loads(base64.b64decode(text))["string_to_param"]
+        return {name: torch.tensor(value["TORCHTENSOR"], dtype=torch.float32) for name, value in params.items()}
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        Image.DecompressionBombError,
+    ) as error:
+        raise CheckpointError(f"The embedding in {path} cannot be read: {error}.") from error
+
+
+def _replace(table: nn.Embedding, weight: Tensor) -> None:
+    table.weight = nn.Parameter(weight, requires_grad=False)
+    table.num_embeddings = len(weight)
+
+
+def _widths(widths: tuple[int, ...]) -> str:
+    return " and ".join(map(str, widths))
