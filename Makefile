@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PROMPT ?= paradise cosmic beach
 TESTS ?=
+PARITY ?=
 
 # The prompt is anybody's text: taken literally by make ($(value)), handed on in the environment, never put into a command.
 override PROMPT := $(value PROMPT)
@@ -11,7 +12,7 @@ export PROMPT PYTHON VENV
 
 run := $(VENV)/bin/python -m
 
-.PHONY: help image core dev test proofs lint format clean distclean FORCE
+.PHONY: help image core dev test proofs parity-full lint format clean distclean FORCE
 
 image: $(VENV)/.core
 	@"$(VENV)/bin/tintype" text2img -- "$$PROMPT"
@@ -19,6 +20,7 @@ image: $(VENV)/.core
 help:
 	@echo 'make image PROMPT="paradise cosmic beach"   draw a picture'
 	@echo 'make test [TESTS=tests/unit]                 run the tests (make proofs: the long ones)'
+	@echo 'make parity-full                             SD 1.5, SD 2.1 and SDXL at full width against the references'
 	@echo 'make lint | format                           check, or set right, the form of the code'
 	@echo 'make core | dev                              only set up, for use or for development'
 	@echo 'make clean | distclean                       remove what was built; the environment too'
@@ -33,6 +35,10 @@ test: $(VENV)/.dev
 
 proofs: $(VENV)/.dev
 	$(run) pytest -m proof --timeout=7200 $(TESTS)
+
+# One network in memory at a time. The largest, SDXL's UNet, is 10.3 GB in fp32, in memory and in the temporary folder.
+parity-full: $(VENV)/.dev
+	$(run) tests.parity.full_width $(PARITY)
 
 lint: $(VENV)/.dev
 	$(run) ruff check
