@@ -13,15 +13,19 @@ from typing import Literal
 
 import numpy as np
 
+from tintype.diffusion.consistency import lcm
+from tintype.diffusion.multistep import deis, dpmpp_2m_sde, dpmpp_3m_sde, lms, unipc
 from tintype.diffusion.solvers import dpmpp_2m, euler, heun, pndm
 from tintype.diffusion.spacing import (
     TIMESTEP_SPACINGS,
     Array,
     TimestepSpacing,
+    consistency,
     leading,
     linspace,
     without_last,
 )
+from tintype.diffusion.two_stage import dpm2, dpmpp_2s_a, dpmpp_sde
 from tintype.errors import SettingsError
 from tintype.types import Step
 
@@ -46,17 +50,22 @@ class Family:
     """How one lineage of samplers reads a schedule.
 
     ``round`` makes times that the network may be told of fractional ones. ``start`` gives, for the first sigma and
-    the timestep spacing, what unit noise is multiplied by. ``end`` is the last sigma: 0, or, where the schedule
-    does not state ``set_alpha_to_one``, the first of the table or 0. A curve runs between the ends of the spaced
-    list or of the whole table.
+    the timestep spacing, what unit noise is multiplied by. ``end`` is the last sigma: 0; or, where the schedule does
+    not state ``set_alpha_to_one``, the first of the table or 0; or ("lowest") always the first of the table. A curve
+    runs between the ends of the spaced list or of the whole table. ``round_on`` is what ``round`` is on some curves.
     """
 
     name: str
     spacings: Mapping[str, TimestepSpacing] = field(repr=False)
     round: Callable[[Array], Array]
     start: Callable[[float, str], float]
-    end: Literal["zero", "first_sigma", "alpha_to_one"]
+    end: Literal["zero", "first_sigma", "alpha_to_one", "lowest"]
     curve_ends: Literal["spaced", "table"]
+    round_on: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict, repr=False)
+
+    def rounded(self, timesteps: Array, curve: str | None) -> Array:
+        """Times as the network is told them."""
+        return self.round_on.get(curve or "", self.round)(timesteps)
 
 
 DDIM = Family("ddim", TIMESTEP_SPACINGS, np.round, variance_preserving_start, "alpha_to_one", "spaced")
@@ -71,6 +80,9 @@ DPM_SOLVER = Family(
     "zero",
     "table",
 )
+K_DIFFUSION_2 = replace(K_DIFFUSION, name="k-diffusion, DPM2", round_on={"karras": np.round})
+DEIS = replace(DPM_SOLVER, name="deis", end="lowest")
+LCM = replace(DDPM, name="lcm", spacings=dict.fromkeys(TIMESTEP_SPACINGS, consistency))
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,17 @@ SAMPLERS: dict[str, Sampler] = {
         Sampler("euler", euler, 0.0, K_DIFFUSION, "linspace"),
         Sampler("euler_a", euler, 1.0, K_DIFFUSION, "linspace"),
         Sampler("heun", heun, 0.0, K_DIFFUSION, "linspace"),
+        Sampler("dpm2", dpm2, 0.0, K_DIFFUSION_2, "linspace"),
+        Sampler("dpm2_a", dpm2, 1.0, K_DIFFUSION_2, "linspace"),
+        Sampler("lms", lms, 0.0, K_DIFFUSION, "linspace"),
+        Sampler("dpmpp_2s_a", dpmpp_2s_a, 1.0, K_DIFFUSION, "linspace"),
+        Sampler("dpmpp_sde", dpmpp_sde, 1.0, K_DIFFUSION, "linspace"),
         Sampler("dpmpp_2m", dpmpp_2m, 0.0, DPM_SOLVER, "linspace"),
+        Sampler("dpmpp_2m_sde", dpmpp_2m_sde, 1.0, DPM_SOLVER, "linspace"),
+        Sampler("dpmpp_3m_sde", dpmpp_3m_sde, 1.0, DPM_SOLVER, "linspace"),
+        Sampler("unipc", unipc, 0.0, DPM_SOLVER, "linspace"),
+        Sampler("deis", deis, 0.0, DEIS, "linspace"),
+        Sampler("lcm", lcm, 1.0, LCM, "leading"),
     )
 }
 

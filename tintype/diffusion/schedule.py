@@ -154,13 +154,15 @@ class Schedule:
             table = self.sigmas.numpy()
             ends = (table[-1], table[0]) if family.curve_ends == "table" else (sigmas[0], sigmas[-1])
             sigmas = CURVES[curve](*ends, steps)
-            timesteps = family.round(self._times(sigmas))
-        return self._plan(family, points, [*sigmas, end], timesteps)
+            timesteps = family.rounded(self._times(sigmas), curve)
+        return self._plan(family, points, [*sigmas, end], timesteps, curve)
 
-    def _plan(self, family: Family, points: str, sigmas: Sequence[float], timesteps: Array) -> Plan:
+    def _plan(
+        self, family: Family, points: str, sigmas: Sequence[float], timesteps: Array, curve: str | None = None
+    ) -> Plan:
         def between(sigma: Sigma) -> Sigma:
             t = self.timestep(sigma)
-            return t if isinstance(t, Tensor) else float(family.round(np.array([t]))[0])
+            return t if isinstance(t, Tensor) else float(family.rounded(np.array([t]), curve)[0])
 
         start_scale = family.start(float(sigmas[0]), points)
         return Plan(tuple(map(float, sigmas)), tuple(map(float, timesteps)), start_scale, between)
@@ -182,6 +184,8 @@ class Schedule:
         """The last sigma. DDIM and PNDM step down by T // N to the end, and below timestep 0 stands the final alpha."""
         if family.end == "zero":
             return 0.0
+        if family.end == "lowest":
+            return float(self.sigmas[0])
         below = int(timesteps[-1]) - self.num_train_timesteps // steps
         if below >= 0:
             return float(self.sigmas[below])

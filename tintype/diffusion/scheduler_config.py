@@ -24,6 +24,13 @@ CLASSES = {
     "EulerAncestralDiscreteScheduler": "euler_a",
     "HeunDiscreteScheduler": "heun",
     "DPMSolverMultistepScheduler": "dpmpp_2m",
+    "KDPM2DiscreteScheduler": "dpm2",
+    "KDPM2AncestralDiscreteScheduler": "dpm2_a",
+    "LMSDiscreteScheduler": "lms",
+    "DPMSolverSDEScheduler": "dpmpp_sde",
+    "UniPCMultistepScheduler": "unipc",
+    "DEISMultistepScheduler": "deis",
+    "LCMScheduler": "lcm",
 }
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 BETAS = {
@@ -34,14 +41,14 @@ BETAS = {
 BETA_DEFAULTS = {"HeunDiscreteScheduler": (0.00085, 0.012)}  # every other class: 0.0001 to 0.02
 
 ONLY = {
-    "algorithm_type": ("dpmsolver++", None),
+    "algorithm_type": ("dpmsolver++", "deis", None),
     "final_sigmas_type": ("zero", None),
     "interpolation_type": ("linear", None),
     "lambda_min_clipped": (float("-inf"), None),
     "sigma_max": (None,),
     "sigma_min": (None,),
     "solver_order": (2, None),
-    "solver_type": ("midpoint", None),
+    "solver_type": ("midpoint", "bh2", "logrho", None),
     "thresholding": (False, None),
     "timestep_type": ("discrete", None),
     "use_beta_sigmas": (False, None),
@@ -85,6 +92,8 @@ def from_diffusers(config: Mapping[str, Any]) -> Schedule:
 def to_diffusers(schedule: Schedule, sampler: str | None = None) -> dict[str, Any]:
     """The scheduler_config.json of a schedule, for ``sampler`` (None: the schedule's own, or else ddim)."""
     chosen = sampler_named(sampler or schedule.sampler or "ddim").name
+    if chosen not in CLASSES.values():
+        chosen = "ddim"  # diffusers has no class for it
     config = {
         "_class_name": {ours: theirs for theirs, ours in CLASSES.items()}[chosen],
         "num_train_timesteps": schedule.num_train_timesteps,

@@ -36,6 +36,17 @@ def linspace(steps: int, num_train_timesteps: int, steps_offset: int) -> Array:
     return np.linspace(num_train_timesteps - 1, 0, steps)
 
 
+def sgm_uniform(steps: int, num_train_timesteps: int, steps_offset: int) -> Array:
+    """One point more than steps from the last timestep to 0, the smallest left out (Stability's own sampler)."""
+    return np.linspace(num_train_timesteps - 1, 0, steps + 1)[:-1]
+
+
+def consistency(steps: int, num_train_timesteps: int, steps_offset: int) -> Array:
+    """Of the 50 timesteps that consistency models are distilled at, so many in equal strides, from the last down."""
+    distilled = (np.arange(1, 51) * (num_train_timesteps // 50) - 1)[::-1].astype(np.float64)
+    return distilled[np.floor(np.linspace(0, 50, steps, endpoint=False)).astype(int)]
+
+
 def without_last(spacing: TimestepSpacing) -> TimestepSpacing:
     """One point more than steps, the smallest left out: DPM-Solver's count, in which the end is a point."""
 
@@ -51,10 +62,56 @@ def karras(sigma_max: float, sigma_min: float, steps: int, rho: float = 7.0) -> 
     return (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
 
 
+def exponential(sigma_max: float, sigma_min: float, steps: int) -> Array:
+    """Sigmas equally spaced in log sigma (k-diffusion's ``get_sigmas_exponential``)."""
+    return np.exp(np.linspace(np.log(sigma_max), np.log(sigma_min), steps))
+
+
+def beta(sigma_max: float, sigma_min: float, steps: int, shape: float = 0.6) -> Array:
+    """Sigmas at the quantiles of a Beta(0.6, 0.6) distribution: dense at both ends (arXiv 2407.12173)."""
+    return sigma_min + (sigma_max - sigma_min) * _beta_quantiles(1 - np.linspace(0, 1, steps), shape)
+
+
+def _beta_quantiles(p: Array, shape: float) -> Array:
+    """Where the symmetric beta distribution reaches each p in [0, 1].
+
+    With t = y^(1 / shape) its density, which has no bound at 0, becomes smooth; its integral to 1/2 is a table, from
+    which the quantiles are read; the upper half is the mirror image.
+    """
+    y = np.linspace(0, 0.5**shape, 20_001)
+    density = (1 - y ** (1 / shape)) ** (shape - 1)
+    area = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    lower = np.interp(np.minimum(p, 1 - p), area / area[-1] / 2, y) ** (1 / shape)
+    return np.where(p <= 0.5, lower, 1 - lower)
+
+
+AYS = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
+AYS_SDXL = (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029)
+"""The ten steps of "Align Your Steps" (Sabour et al. 2024, arXiv 2404.14507), as published for SD 1.5 and SDXL."""
+
+
+def ays(sigma_max: float, sigma_min: float, steps: int, levels: tuple[float, ...] = AYS) -> Array:
+    """The levels of "Align Your Steps" for SD 1.5, interpolated in log sigma. Its ends are its own."""
+    places = np.linspace(0, len(levels) - 1, steps + 1)[:-1]
+    return np.exp(np.interp(places, np.arange(len(levels)), np.log(levels)))
+
+
+def ays_sdxl(sigma_max: float, sigma_min: float, steps: int) -> Array:
+    """The same for SDXL."""
+    return ays(sigma_max, sigma_min, steps, AYS_SDXL)
+
+
 TIMESTEP_SPACINGS: dict[str, TimestepSpacing] = {
     "leading": leading,
     "trailing": trailing,
     "linspace": linspace,
+    "sgm_uniform": sgm_uniform,
 }
-CURVES: dict[str, Curve] = {"karras": karras}
+CURVES: dict[str, Curve] = {
+    "karras": karras,
+    "exponential": exponential,
+    "beta": beta,
+    "ays": ays,
+    "ays_sdxl": ays_sdxl,
+}
 SPACINGS: tuple[str, ...] = (*TIMESTEP_SPACINGS, *CURVES)

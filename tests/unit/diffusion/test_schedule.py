@@ -111,6 +111,9 @@ def test_ends_and_starts_by_family():
         "euler_a": (0, 0),
         "heun": (0, 0),
         "dpmpp_2m": (0, 0),
+        "deis": (first, first),
+        **dict.fromkeys(("dpm2", "dpm2_a", "lms", "unipc", "lcm", "dpmpp_2s_a", "dpmpp_sde"), (0, 0)),
+        **dict.fromkeys(("dpmpp_2m_sde", "dpmpp_3m_sde"), (0, 0)),
     }
     for name, spacing, unit in (("euler", "linspace", False), ("euler", "leading", True), ("ddim", "trailing", True)):
         plan = stated.plan(name, spacing)
