@@ -133,7 +133,7 @@ def a1111_names(sampler: str, spacing: str | Sequence[float] | None) -> tuple[st
     name = next((theirs for theirs, ours in A1111.items() if ours == chosen.name), chosen.name)
     if chosen.name not in AUTOMATIC:
         return name, None
-    wanted = spacing or chosen.default_spacing
+    wanted = {"ays_sdxl": "ays"}.get(str(spacing), spacing) or chosen.default_spacing  # there the model decides
     return name, next((theirs for theirs, ours in A1111_SCHEDULES.items() if ours == wanted), None)
 
 

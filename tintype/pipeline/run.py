@@ -86,7 +86,7 @@ class Run:
         self._from_picture = settings.strength is not None and not (
             settings.strength == 1 and self._inputs.mask is not None and takes_masked_pictures(model)
         )
-        if self._from_picture:
+        if self._from_picture and settings.strength is not None:
             self.plan = plan.tail(_steps_to_run(len(plan), settings.strength))
         channels = model.autoencoder.config.latent_channels
         width, height = self.settings.size

@@ -84,6 +84,7 @@ def test_names_as_a1111_writes_them():
     assert a1111_names("euler", "sgm_uniform") == ("Euler", "SGM Uniform")
     assert a1111_names("euler", "trailing") == ("Euler", None)
     assert a1111_names("euler", [2.0, 1.0, 0.0]) == ("Euler", None)
+    assert a1111_names("euler", "ays_sdxl") == ("Euler", "Align Your Steps")
     assert a1111_names("ddim", "leading") == ("DDIM", None)
     assert a1111_names("deis", "karras") == ("deis", None)
 
