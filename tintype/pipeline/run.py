@@ -232,7 +232,7 @@ class Run:
         """From words and noise to a solver that waits for its first step. Here everything is put together."""
         settings, model, inputs = self.settings, self.model, self._inputs
         cond, uncond = conditionings(model, settings, self._scale, inputs, self._prompts, self._loras)
-        noise = start_noise(self.seeds, self._shape) if inputs.latents is None else inputs.latents
+        noise = start_noise(self.seeds, self._shape, settings.noise) if inputs.latents is None else inputs.latents
         noise = noise.to(model.device)  # (b 4 h w)
 
         denoiser = Denoiser(self._predict, model.schedule, dtype=model.dtype).for_plan(self.plan)
