@@ -49,7 +49,7 @@ class Picture:
     @property
     def sha256(self) -> str:
         """The hash of the pixels, whatever file they came in."""
-        return _pixel_hash(self.rgb)
+        return pixel_hash(self.rgb)
 
 
 def read_picture(source: Source) -> Picture:
@@ -167,10 +167,11 @@ def paste(image: Image.Image, original: Image.Image, weight: Tensor) -> Image.Im
 
 def mask_hash(mask: Image.Image) -> str:
     """SHA-256 of a mask's pixels."""
-    return _pixel_hash(mask)
+    return pixel_hash(mask)
 
 
-def _pixel_hash(image: Image.Image) -> str:
+def pixel_hash(image: Image.Image) -> str:
+    """SHA-256 of a picture's mode, size and pixels, whatever file they came in."""
     header = f"{image.mode} {image.width}x{image.height}\n".encode()
     return hashlib.sha256(header + image.tobytes()).hexdigest()
 

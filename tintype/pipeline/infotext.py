@@ -40,7 +40,8 @@ class Infotext:
 def build(prompt: str, negative_prompt: str | None, values: Mapping[str, object]) -> str:
     """The text of a picture. A value of None is left out; one that is equal to its name stands alone."""
     negative = f"\n{NEGATIVE} {negative_prompt}" if negative_prompt else ""
-    shown = (name if name == value else f"{name}: {quote(value)}" for name, value in values.items() if value is not None)
+    there = ((name, value) for name, value in values.items() if value is not None)
+    shown = (name if name == value else f"{name}: {quote(value)}" for name, value in there)
     return f"{prompt}{negative}\n{', '.join(shown)}".strip()
 
 
@@ -97,4 +98,3 @@ def parse_pairs(text: str) -> dict[str, str]:
     """The value of "Lora hashes" and "TI hashes": ``name: hash, name: hash``."""
     pairs = (pair.rpartition(":") for pair in text.split(","))
     return {name.strip(): value.strip() for name, _, value in pairs if name.strip() and value.strip()}
-

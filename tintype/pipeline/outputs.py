@@ -86,9 +86,7 @@ def read_record(source: str | Path | Image.Image) -> dict[str, Any] | None:
     return read_embedded(source).record
 
 
-def _write(
-    image: Image.Image, file: Any, format: str, record: dict[str, Any] | None, parameters: str | None
-) -> None:
+def _write(image: Image.Image, file: Any, format: str, record: dict[str, Any] | None, parameters: str | None) -> None:
     image = image.copy()  # Pillow keeps a save's options on the image, where two threads leave each other's behind
     if format == "PNG":
         image.save(file, format, pnginfo=png_texts(record, parameters))

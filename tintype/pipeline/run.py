@@ -46,6 +46,7 @@ class Run:
         model: the ``StableDiffusion`` that draws.
         settings: complete; ``model.run(settings)``, with the same picture and mask if any, repeats this run.
         plan: the noise levels that are visited.
+        estimates_done: how often the picture has been estimated; some solvers do so more than once a step.
 
     Raises:
         NotFiniteError: while it runs: NaN or infinity, with the name of the stage. Whatever error ends a run is
@@ -93,6 +94,7 @@ class Run:
         self._steps: Iterator[Step] | None = None  # the solver, from the first step to the last
         self._flag = FiniteFlag("unet", model.dtype)
         self._last: Step | None = None
+        self.estimates_done = 0
         self._denoised: Tensor | None = None  # the latest estimate, of every network call
         self._done = False
         self._failure: BaseException | None = None
@@ -264,6 +266,7 @@ class Run:
     def _keeping_estimates(self, denoise: Denoise) -> Denoise:
         def keep(x: Tensor, sigma: Sigma) -> Tensor:
             self._denoised = denoise(x, sigma)
+            self.estimates_done += 1
             return self._denoised
 
         return keep
