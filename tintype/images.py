@@ -165,6 +165,12 @@ def paste(image: Image.Image, original: Image.Image, weight: Tensor) -> Image.Im
     return Image.fromarray(np.rint(old + (new - old) * alpha).astype(np.uint8))
 
 
+def psnr(a: Image.Image, b: Image.Image) -> float:
+    """How alike two pictures of one size are, in dB: infinite where they are equal, below about 20 not alike."""
+    error = np.square(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)).mean()
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
 def mask_hash(mask: Image.Image) -> str:
     """SHA-256 of a mask's pixels."""
     return pixel_hash(mask)

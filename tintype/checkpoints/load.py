@@ -104,13 +104,13 @@ def _origin(sd: StableDiffusion, path: Path, vae: Path | None, options: Mapping[
     variant = str(options["variant"]) if "variant" in options else None
     path = path.resolve()
     vae = None if vae is None else _autoencoder_place(vae).resolve()
-    files = (path,) if path.is_file() else _files(path, PARTS[: 2 + len(sd.conditioner.towers)], variant)
-    vae_files = () if vae is None else (vae,) if vae.is_file() else _files(vae, [""], variant)
+    files = (path,) if path.is_file() else weights_of(path, PARTS[: 2 + len(sd.conditioner.towers)], variant)
+    vae_files = () if vae is None else (vae,) if vae.is_file() else weights_of(vae, [""], variant)
     return Origin(path, files, vae, vae_files, dict(options))
 
 
-def _files(folder: Path, parts: Iterable[str], variant: str | None) -> tuple[Path, ...]:
-    """The weights in the parts of a folder."""
+def weights_of(folder: Path, parts: Iterable[str] = PARTS, variant: str | None = None) -> tuple[Path, ...]:
+    """The files of weights in the parts of a folder that are there."""
     found: list[Path] = []
     for part in parts:
         if (folder / part).is_dir():

@@ -47,9 +47,10 @@ SCHEDULE_TYPES = {
 }
 """Its name of each spacing. The others have none there: DDIM and its kin space their steps in one way only."""
 
-AUTOMATIC = dict.fromkeys(("dpmpp_2m", "dpmpp_sde", "dpmpp_2s_a", "dpm2", "dpm2_a"), "karras") | dict.fromkeys(
-    ("dpmpp_2m_sde", "dpmpp_3m_sde"), "exponential"
-)
+AUTOMATIC: dict[str, str] = {
+    **dict.fromkeys(("dpmpp_2m", "dpmpp_sde", "dpmpp_2s_a", "dpm2", "dpm2_a"), "karras"),
+    **dict.fromkeys(("dpmpp_2m_sde", "dpmpp_3m_sde"), "exponential"),
+}
 """What its "Automatic" means for samplers for which that is not the model's own list."""
 
 TIMESTEP_SAMPLERS = ("ddim", "pndm", "unipc")
@@ -179,13 +180,11 @@ def sampler_and_spacing(name: str, schedule_type: str | None, notices: list[str]
 
 
 def schedule_type(settings: Settings, schedule: Schedule) -> str:
-    """The web UI's name of a run's spacing, or "Automatic" where it has none."""
-    spacing = settings.spacing
-    if spacing is None:
-        spacing = schedule.curve or schedule.spacing
-    if not isinstance(spacing, str) or (settings.sampler in TIMESTEP_SAMPLERS and spacing not in CURVES):
+    """The web UI's name of a run's spacing, or the nearest: its DDIM has one way only, its others not leading."""
+    spacing = settings.spacing or schedule.curve or schedule.spacing
+    if settings.sampler in TIMESTEP_SAMPLERS and spacing not in CURVES:
         return "Automatic"
-    return SCHEDULE_TYPES.get(spacing, "Automatic")
+    return SCHEDULE_TYPES.get(spacing if isinstance(spacing, str) else "", "Uniform")
 
 
 def values_of(

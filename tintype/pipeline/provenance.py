@@ -22,6 +22,7 @@ from tintype.text.tags import split_loras
 
 if TYPE_CHECKING:
     from tintype.pipeline.run import Run
+    from tintype.pipeline.settings import Settings
     from tintype.pipeline.stable_diffusion import StableDiffusion
 
 
@@ -59,7 +60,7 @@ def record_of(run: Run, index: int, image: Image.Image) -> dict[str, Any]:
         "model_sha256": origin and origin.sha256(),
         "vae_sha256": origin and origin.vae_sha256(),
         "load": dict(origin.options) if origin else {},
-        "loras": {name: file_sha256(path) for name, path in lora_files(run).items()},
+        "loras": {name: file_sha256(path) for name, path in lora_files(run.settings, run.model).items()},
         "settings": run.settings.to_dict(),
         **({"stopped_after": run.steps_done, "estimates": run.estimates_done} if stopped else {}),
         "pixels_sha256": pixel_hash(image),
@@ -74,7 +75,9 @@ def parameters_of(run: Run, index: int) -> str:
     prompt = settings.prompts[index // settings.batch_size]
     negative = settings.negative_prompts[index // settings.batch_size] if settings.negative_prompts else None
     tags = "".join(f" <lora:{Path(name).stem}:{strength:g}>" for name, strength in settings.loras)
-    hashes: dict[str, str | None] = {f"lora {path.stem}": _lora_hash(path) for path in lora_files(run).values()}
+    hashes: dict[str, str | None] = {
+        f"lora {path.stem}": _lora_hash(path) for path in lora_files(run.settings, run.model).values()
+    }
     if origin is not None:
         hashes |= {"model": origin.sha256(), "vae": origin.vae_sha256()}
     values = a1111.values_of(
@@ -95,14 +98,14 @@ def save_picture(run: Run, index: int, output: str | Path | None = None) -> tupl
     return save_image(image, place, record, parameters), (lost,) if lost else ()
 
 
-def lora_files(run: Run) -> dict[str, Path]:
-    """The file of each LoRA that a run asks for, in its settings or its prompt, by the name it asks by."""
-    asked = [*run.settings.loras, *split_loras(run.settings.prompts[0])[1]]
+def lora_files(settings: Settings, model: StableDiffusion) -> dict[str, Path]:
+    """The file of each LoRA that settings ask for, by field or in the prompt, by the name that they ask by."""
+    asked = [*settings.loras, *split_loras(settings.prompts[0])[1]]
     files: dict[str, Path] = {}
     for name, _ in asked:
         try:
-            files[name] = find_lora(name, run.model.lora_folders)
-        except CheckpointError:  # it was there when the run began
+            files[name] = find_lora(name, model.lora_folders)
+        except CheckpointError:  # it was here when the run began
             continue
     return files
 
