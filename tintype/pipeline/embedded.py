@@ -8,6 +8,7 @@ which is the place for what only its maker understands. What other programs leav
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +97,15 @@ def read_embedded(source: str | Path | Image.Image) -> Embedded:
     Raises:
         ImageError: no such file, or not a picture.
     """
-    image = source if isinstance(source, Image.Image) else _open(Path(source))
-    texts, notices = _texts(image)
+    with warnings.catch_warnings(record=True) as complaints:  # Pillow's, of what it passes over
+        warnings.simplefilter("always")
+        if isinstance(source, Image.Image):
+            texts, notices = _texts(source)
+        else:
+            with _open(Path(source)) as image:
+                texts, notices = _texts(image)
+    if complaints and not notices:
+        notices = ("A part of the picture's texts is damaged and was passed over.",)
     record = None
     if RECORD_KEY in texts:
         record = _json_object(texts[RECORD_KEY])

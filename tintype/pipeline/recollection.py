@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,7 +75,9 @@ def recall(path: str | Path) -> Recollection:
     """
     path = Path(path).expanduser()
     found = read_embedded(path)
-    picture = read_picture(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged EXIF, which found.notices tells
+        picture = read_picture(path)
     if found.record is not None:
         recalled = _from_record(path, picture, found.record)
     elif found.parameters is not None and has_values(found.parameters):
