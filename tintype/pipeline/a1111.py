@@ -7,53 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tintype.diffusion import SAMPLERS, Schedule
-from tintype.diffusion.spacing import CURVES
+from tintype.diffusion import SAMPLERS, Schedule, a1111_names, resolve
 from tintype.errors import SettingsError
 from tintype.pipeline.infotext import Infotext, parse_pairs
 from tintype.pipeline.settings import MAX_SEED, Settings
 
 Number = TypeVar("Number", int, float)
 
-NAMES = {
-    "ddpm": "DDPM",
-    "ddim": "DDIM",
-    "pndm": "PLMS",
-    "euler": "Euler",
-    "euler_a": "Euler a",
-    "heun": "Heun",
-    "dpm2": "DPM2",
-    "dpm2_a": "DPM2 a",
-    "lms": "LMS",
-    "dpmpp_2s_a": "DPM++ 2S a",
-    "dpmpp_sde": "DPM++ SDE",
-    "dpmpp_2m": "DPM++ 2M",
-    "dpmpp_2m_sde": "DPM++ 2M SDE",
-    "dpmpp_3m_sde": "DPM++ 3M SDE",
-    "unipc": "UniPC",
-    "deis": "DEIS",
-    "lcm": "LCM",
-}
-"""The web UI's name of each sampler."""
-
-SCHEDULE_TYPES = {
-    "linspace": "Uniform",
-    "karras": "Karras",
-    "exponential": "Exponential",
-    "sgm_uniform": "SGM Uniform",
-    "beta": "Beta",
-    "ays": "Align Your Steps",
-    "ays_sdxl": "Align Your Steps",
-}
-"""Its name of each spacing. The others have none there: DDIM and its kin space their steps in one way only."""
-
-AUTOMATIC: dict[str, str] = {
-    **dict.fromkeys(("dpmpp_2m", "dpmpp_sde", "dpmpp_2s_a", "dpm2", "dpm2_a"), "karras"),
-    **dict.fromkeys(("dpmpp_2m_sde", "dpmpp_3m_sde"), "exponential"),
-}
-"""What its "Automatic" means for samplers for which that is not the model's own list."""
-
-TIMESTEP_SAMPLERS = ("ddim", "pndm", "unipc")
+OF_TIMESTEPS = ("ddim", "pndm", "unipc")
+"""Samplers that the web UI spaces in one way of their own, whatever the schedule type."""
 
 NOT_DONE = {
     "Hires": "the second pass in a larger size (Hires fix) is not drawn; this is the first",
@@ -118,7 +80,7 @@ def wanted(text: Infotext) -> Wanted:
         raise SettingsError(f"The picture's text has RNG {noise[:40]!r}; known are GPU, NV and CPU.")
     if SAMPLERS[chosen].eta:
         notices.append(f"the fresh noise of each {chosen} step is our own, not the web UI's")
-    eta = _number(values, "Eta DDIM", float) if chosen in TIMESTEP_SAMPLERS else _number(values, "Eta", float)
+    eta = _number(values, "Eta DDIM", float) if chosen in OF_TIMESTEPS else _number(values, "Eta", float)
     hires = any(name.startswith("Hires") for name in values)
     strength = _number(values, "Denoising strength", float)
     seed = _number(values, "Seed", int)
@@ -152,39 +114,33 @@ def wanted(text: Infotext) -> Wanted:
 
 
 def sampler_and_spacing(name: str, schedule_type: str | None, notices: list[str]) -> tuple[str, str | None]:
-    """Our sampler and spacing for the web UI's names. Before its version 1.9 "DPM++ 2M Karras" was one name."""
-    types = {shown: spacing for spacing, shown in SCHEDULE_TYPES.items() if spacing != "ays_sdxl"}
-    if schedule_type is None:
-        for shown in ("Karras", "Exponential"):
-            if name.endswith(f" {shown}"):
-                name, schedule_type = name.removesuffix(f" {shown}"), shown
-    known = {shown.lower(): ours for ours, shown in NAMES.items()} | {ours: ours for ours in NAMES}
-    known["dpm++ 2m sde heun"] = "dpmpp_2m_sde"
-    if name.lower() not in known:
-        raise SettingsError(
-            f"The picture was drawn by the sampler {name[:60]!r}, which is not known here. Known: "
-            f"{', '.join(NAMES.values())}."
-        )
-    chosen = known[name.lower()]
-    if name.lower().endswith("sde heun"):
-        notices.append(f"{name}: drawn by its midpoint form, DPM++ 2M SDE")
-    if chosen in TIMESTEP_SAMPLERS:
-        return chosen, "leading" if chosen != "unipc" else None
-    if schedule_type in (None, "Uniform"):
-        return chosen, "linspace"
-    if schedule_type == "Automatic":
-        return chosen, AUTOMATIC.get(chosen, "linspace")
-    if schedule_type not in types:
-        notices.append(f"Schedule type {schedule_type[:60]}: not known here, the steps are spaced uniformly")
-    return chosen, types.get(schedule_type, "linspace")
+    """Our sampler and spacing for the web UI's names.
+
+    Before its version 1.9 there was no schedule type: steps were spaced uniformly, unless the sampler's name said so.
+    """
+    if name.casefold().startswith("dpm++ 2m sde heun"):
+        notices.append(f"{name[:60]}: drawn by its midpoint form, DPM++ 2M SDE")
+        name = name[: -len(" Heun")] if name.casefold().endswith("heun") else "DPM++ 2M SDE" + name[17:]
+    try:
+        chosen, spacing = resolve(name[:60])
+    except SettingsError as error:
+        raise SettingsError(f"The picture was drawn by the sampler {name[:60]!r}, which is not here: {error}") from None
+    if chosen.name in OF_TIMESTEPS:
+        return chosen.name, None if chosen.name == "unipc" else "leading"
+    if schedule_type is not None:
+        try:
+            chosen, spacing = resolve(chosen, schedule_type[:60])
+        except SettingsError:
+            notices.append(f"Schedule type {schedule_type[:60]}: not known here, the steps are spaced uniformly")
+    return chosen.name, spacing if isinstance(spacing, str) else "linspace"
 
 
-def schedule_type(settings: Settings, schedule: Schedule) -> str:
-    """The web UI's name of a run's spacing, or the nearest: its DDIM has one way only, its others not leading."""
-    spacing = settings.spacing or schedule.curve or schedule.spacing
-    if settings.sampler in TIMESTEP_SAMPLERS and spacing not in CURVES:
-        return "Automatic"
-    return SCHEDULE_TYPES.get(spacing if isinstance(spacing, str) else "", "Uniform")
+def names_of(settings: Settings, schedule: Schedule) -> tuple[str, str | None]:
+    """The web UI's names of a run's sampler and of its spacing, which has none where it was given as sigmas."""
+    name, schedule_type = a1111_names(
+        settings.sampler or "ddim", settings.spacing or schedule.curve or schedule.spacing
+    )
+    return name, "Automatic" if settings.sampler in OF_TIMESTEPS else schedule_type
 
 
 def values_of(
@@ -197,11 +153,12 @@ def values_of(
     width, height = settings.size
     loras = {name.removeprefix("lora "): value for name, value in hashes.items() if name.startswith("lora ") and value}
     sampler = SAMPLERS[settings.sampler or "ddim"]
+    name, schedule_type = names_of(settings, schedule)
     other_eta = None if settings.eta in (None, sampler.eta) else f"{settings.eta:g}"
     return {
         "Steps": settings.steps,
-        "Sampler": NAMES[sampler.name],
-        "Schedule type": schedule_type(settings, schedule),
+        "Sampler": name,
+        "Schedule type": schedule_type,
         "CFG scale": f"{settings.guidance_scale:g}",
         "Seed": (settings.seed or 0) + index,
         "Size": f"{width}x{height}",
@@ -213,7 +170,7 @@ def values_of(
         "RNG": "CPU" if settings.noise == "cpu" else "NV",
         "Mask blur": settings.mask_blur,
         "Lora hashes": ", ".join(f"{name}: {value[:12]}" for name, value in loras.items()) or None,
-        "Eta DDIM" if sampler.name in TIMESTEP_SAMPLERS else "Eta": other_eta,
+        "Eta DDIM" if sampler.name in OF_TIMESTEPS else "Eta": other_eta,
         "Version": f"tintype {version}",
     }
 

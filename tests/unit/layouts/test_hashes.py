@@ -66,7 +66,9 @@ def test_a_file_that_changed_is_read_again(weights, reads):
     assert len(reads) == 3
 
 
-@pytest.mark.parametrize("note", ["", "{", "[]", '{"sha256": 7}', "[" * 9999, "x" * 100_000, '{"path": 1, "state": "a"}'])
+@pytest.mark.parametrize(
+    "note", ["", "{", "[]", '{"sha256": 7}', "[" * 9999, "x" * 100_000, '{"path": 1, "state": "a"}']
+)
 def test_a_damaged_cache_is_none(weights, cache, note, monkeypatch):
     before = file_sha256(weights)
     monkeypatch.setattr(hashes, "_known", {})

@@ -17,13 +17,19 @@ from tintype.pipeline.outputs import save_image
 from tintype.pipeline.recollection import recall
 
 IMAGE = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
-RECORD = {"index": 0, "tintype": "0.1.0", "settings": {"prompt": "海 \N{SNOWMAN}", "seed": 7, "width": 64, "height": 64}}
+RECORD = {
+    "index": 0,
+    "tintype": "0.1.0",
+    "settings": {"prompt": "海 \N{SNOWMAN}", "seed": 7, "width": 64, "height": 64},
+}
 TEXT = "a boat\nNegative prompt: night\nSteps: 3, Sampler: Euler, CFG scale: 7, Seed: 7, Size: 64x64"
 SUFFIXES = (".png", ".jpg", ".webp")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("text", [TEXT, "海边 \N{PARROT} é\n" + TEXT, "half \ud800" + TEXT], ids=["ascii", "all", "half"])
+@pytest.mark.parametrize(
+    "text", [TEXT, "海边 \N{PARROT} é\n" + TEXT, "half \ud800" + TEXT], ids=["ascii", "all", "half"]
+)
 def test_both_texts_come_back(tmp_path, suffix, text):
     found = read_embedded(save_image(IMAGE, tmp_path / f"a{suffix}", RECORD, text))
     assert found.record == RECORD
@@ -150,7 +156,9 @@ def test_hostile_records_are_read_or_refused_in_words(tmp_path, record):
         assert recalled.options == {} and recalled.lora_hashes == {} and recalled.pixels_sha256 is None
 
 
-@pytest.mark.parametrize("text", ["{", "[" * 100_000, "{}" * 9, "9" * 5000, '{"a":' * 3000, "\x00", "NaN", '"' * 999_999])
+@pytest.mark.parametrize(
+    "text", ["{", "[" * 100_000, "{}" * 9, "9" * 5000, '{"a":' * 3000, "\x00", "NaN", '"' * 999_999]
+)
 @pytest.mark.parametrize("key", ["tintype", "parameters"])
 def test_hostile_texts_are_refused_in_words(tmp_path, key, text):
     info = PngInfo()
