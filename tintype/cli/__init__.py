@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tintype.cli.again import again
 from tintype.cli.draw import img2img, inpaint, text2img
 from tintype.cli.files import convert, inspect
 from tintype.cli.terminal import say
@@ -52,6 +53,6 @@ def _tintype(
     pass
 
 
-for command in (text2img, img2img, inpaint, convert, inspect):
+for command in (text2img, img2img, inpaint, again, convert, inspect):
     app.command()(command)
 app.add_typer(train, name="train")

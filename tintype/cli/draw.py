@@ -48,6 +48,7 @@ def _shared(
         tuple[float, float] | None, typer.Option(help="Guide only between two sigmas.", metavar="LOW HIGH")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the first picture.  [default: random]")] = None,
+    noise: Annotated[str, typer.Option(help="Whose start noise the seed means: cpu, or philox, a GPU's.")] = "cpu",
     sampler: Annotated[str | None, typer.Option(help="ddim, euler, euler_a, heun, dpmpp_2m ...")] = None,
     eta: Annotated[float | None, typer.Option(help="0 to 1: the fresh noise of each step.")] = None,
     spacing: Annotated[
@@ -98,14 +99,14 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         options["spacing"] = _spacing(spacing)
         options["loras"] = [_lora(text) for text in loras or ()]
         _check(output, {name: value for name, value in options.items() if name not in ("image", "mask")})
-        sd = _load(model, device, dtype, threads)
+        sd = load_model(model, device, dtype, threads)
         run = command(sd, **options)
         for notice in run.notices:
             say(notice)
         if sd.conditioner.unknown(run.settings.prompts) and model is None:
             say(f"For any words: tintype {command.__name__} --model FOLDER-OF-A-BIG-CHECKPOINT {shlex.quote(prompt)}")
         with stop_on_interrupt(run):
-            _watch(run)
+            watch(run)
             paths = _save(run, output)
         _tell(run, paths, time.perf_counter() - start, as_json)
 
@@ -157,17 +158,22 @@ def _check(output: Path | None, settings: dict[str, Any]) -> None:
     output_place(output, "picture")
 
 
-def _load(model: str | None, device: str | None, dtype: str | None, threads: int | None) -> "StableDiffusion":
+def load_model(model: str | None, device: str | None, dtype: str | None, threads: int | None) -> "StableDiffusion":
+    """The model that a command's options ask for; its hash is computed from now on, for the pictures that it draws."""
     import torch
 
     import tintype
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return tintype.load(model, device=_device(device), dtype=dtype_named(dtype), progress=say_download())
+    sd = tintype.load(model, device=device_named(device), dtype=dtype_named(dtype), progress=say_download())
+    if sd.origin is not None:
+        sd.origin.begin_hashing()
+    return sd
 
 
-def _device(name: str | None) -> "torch.device | None":
+def device_named(name: str | None) -> "torch.device | None":
+    """A device by its name; None for None. SettingsError for one that cannot be used."""
     import torch
 
     try:
@@ -207,7 +213,7 @@ def _lora(text: str) -> tuple[str, float]:
         return text, 1.0
 
 
-def _watch(run: "Run") -> None:
+def watch(run: "Run") -> None:
     """Run to the end, showing how far it is."""
     if not sys.stderr.isatty():
         told = time.monotonic()
@@ -236,26 +242,14 @@ def _watch(run: "Run") -> None:
 
 def _save(run: "Run", output: Path | None) -> list[Path]:
     """Decode and write every picture, with what made it."""
-    import torch
+    from tintype.pipeline.provenance import save_picture
 
-    import tintype
-    from tintype.pipeline.outputs import output_place, save_image, slug
-
-    made_by = {
-        "tintype": tintype.__version__,
-        "torch": torch.__version__,
-        "device": run.model.device.type,
-        "dtype": str(run.model.dtype).removeprefix("torch."),
-        "model": run.model.name,
-        "settings": run.settings.to_dict(),
-    }
-    if run.steps_done < len(run):
-        made_by["stopped_after"] = run.steps_done
     paths = []
-    for index, (image, seed) in enumerate(zip(run.images, run.seeds, strict=True)):
-        prompt = run.settings.prompts[index // run.settings.batch_size]
-        place = output_place(output, f"{slug(prompt)}-{seed}")
-        paths.append(save_image(image, place, {"index": index} | made_by))
+    for index in range(len(run.images)):
+        path, notices = save_picture(run, index, output)
+        for notice in notices:
+            say(notice)
+        paths.append(path)
     return paths
 
 

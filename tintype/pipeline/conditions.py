@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from tintype.adapters.lora import Attached, applied
+from tintype.errors import SettingsError
 from tintype.images import to_tensor
 from tintype.models import Prepared
 from tintype.models.layers import sinusoidal_embedding
 from tintype.pipeline.finite import require_finite
 from tintype.pipeline.inputs import Inputs
 from tintype.pipeline.settings import Settings
+from tintype.text.tags import split_loras
 from tintype.types import Conditioning
 
 if TYPE_CHECKING:
@@ -56,6 +58,30 @@ def conditionings(
         with model.turn(), applied(loras):
             prepared.append(model.unet.prepare(cond))
     return prepared[0], prepared[1] if len(prepared) == 2 else None
+
+
+def prompts_and_loras(model: StableDiffusion, settings: Settings) -> tuple[tuple[str, ...], list[Attached]]:
+    """The prompts without their ``<lora:...>`` tags, and the adapters of this run: attached, and off between calls."""
+    split = [split_loras(prompt) for prompt in settings.prompts]
+    asked = {loras for _, loras in split}
+    if len(asked) > 1:
+        raise SettingsError("The prompts of one run ask for different LoRAs; give them the same, or make two runs.")
+    attached = [model.attach(name, strength) for name, strength in (*settings.loras, *asked.pop())]
+    for each in attached:
+        each.detach()
+    return tuple(prompt for prompt, _ in split), attached
+
+
+def without_effect(model: StableDiffusion, settings: Settings, scale: float) -> tuple[str, ...]:
+    """What was asked for and does nothing here."""
+    notices: tuple[str, ...] = ()
+    if settings.negative_prompt is not None and (scale == 1 or imitates_guidance(model)):
+        why = "at guidance_scale 1" if scale == 1 else "with this model, which imitates guidance in one pass"
+        notices += (f"negative_prompt has no effect {why}.",)
+    sizes = [name for name in ("original_size", "crop", "target_size") if getattr(settings, name) is not None]
+    if sizes and model.unet.config.vector_dim is None:
+        notices += (f"{', '.join(sizes)}: without effect, this model is not told sizes (SDXL is).",)
+    return notices
 
 
 def imitates_guidance(model: StableDiffusion) -> bool:

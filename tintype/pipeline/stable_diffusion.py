@@ -17,6 +17,7 @@ from tintype.errors import TintypeError
 from tintype.images import Source, to_image
 from tintype.models import Autoencoder, Prepared, UNet
 from tintype.pipeline.finite import require_finite
+from tintype.pipeline.origin import Origin
 from tintype.pipeline.run import Run
 from tintype.pipeline.settings import Defaults, Settings
 from tintype.text.conditioner import Conditioner
@@ -28,7 +29,8 @@ class StableDiffusion:
 
     ``lock`` is held during each call of a network and at no other time, so that several runs, from several threads,
     take turns on one model. It is reentrant: who records a call may hold it around the call. ``source`` is the file
-    or folder that the weights came from, where there is one; ``notices`` what should be said of it.
+    or folder that the weights came from, where there is one, and ``origin`` all its files and how they were read;
+    ``notices`` what should be said of it.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class StableDiffusion:
         self.name = name
         self.defaults = defaults or Defaults()
         self.source: Path | None = None
+        self.origin: Origin | None = None
         self.notices: tuple[str, ...] = ()
         self.lock = threading.RLock()
         self._closed = False
