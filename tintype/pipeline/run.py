@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from PIL import Image
 from torch import Tensor
 
-from tintype.adapters.lora import Attached, applied
+from tintype.adapters.lora import applied
 from tintype.diffusion import Denoiser, SolverNoise, guided, masked, sampler, start_noise
 from tintype.errors import SettingsError, TintypeError
 from tintype.images import Source, mask_to_latents, paste, to_tensor
@@ -20,8 +20,8 @@ from tintype.models import Prepared
 from tintype.pipeline.conditions import conditionings, imitates_guidance, takes_masked_pictures
 from tintype.pipeline.finite import FiniteFlag, require_finite
 from tintype.pipeline.inputs import check_noise_shape, read_inputs
+from tintype.pipeline.prompts import Prompts
 from tintype.pipeline.settings import GRID, Settings
-from tintype.text.tags import split_loras
 from tintype.types import Denoise, Sigma, Step
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Run:
         latents: Tensor | None = None,
     ) -> None:
         settings, self._inputs = read_inputs(settings, image, mask, latents)
-        self._prompts, self._loras = _prompts_and_loras(model, settings)
+        self._prompts = Prompts.of(model, settings)
         chosen = sampler(settings.sampler or model.schedule.sampler or SAMPLER)
         plan = model.schedule.plan(chosen, settings.spacing, settings.steps or model.defaults.steps)
         self.model = model
@@ -115,11 +115,12 @@ class Run:
     @property
     def notices(self) -> tuple[str, ...]:
         """What should be said about the prompt and the picture: cut words, unknown words, transparency."""
-        read, settings = self.model.conditioner, self.settings
-        texts = read.read((*self._prompts, *(settings.negative_prompts or ())), settings.long_prompt, settings.emphasis)
-        of_inputs = self.model.notices + self._inputs.notices + self._without_effect()
-        of_loras = tuple(f"{lora.lora.name}: {lora.report}." for lora in self._loras if lora.report.unmatched)
-        return of_inputs + of_loras + texts.notices + read.unknown(self._prompts, settings.emphasis)
+        return self.model.notices + self._inputs.notices + self._without_effect() + self._prompts.notices
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Of these notices, those of words that the model never saw."""
+        return self._prompts.unknown
 
     def _without_effect(self) -> tuple[str, ...]:
         """What was asked for and does nothing here."""
@@ -231,7 +232,7 @@ class Run:
     def _begin(self) -> Iterator[Step]:
         """From words and noise to a solver that waits for its first step. Here everything is put together."""
         settings, model, inputs = self.settings, self.model, self._inputs
-        cond, uncond = conditionings(model, settings, self._scale, inputs, self._prompts, self._loras)
+        cond, uncond = conditionings(model, settings, self._scale, inputs, self._prompts)
         noise = start_noise(self.seeds, self._shape) if inputs.latents is None else inputs.latents
         noise = noise.to(model.device)  # (b 4 h w)
 
@@ -258,7 +259,7 @@ class Run:
     def _predict(self, x: Tensor, t: Tensor, cond: Prepared) -> Tensor:
         with self.model.lock:  # so that a run that waits for its turn still hears stop()
             self._check_stop()
-            with applied(self._loras):
+            with applied(self._prompts.loras):
                 return self.model.predict(x, t, cond)
 
     def _keeping_estimates(self, denoise: Denoise) -> Denoise:
@@ -271,18 +272,6 @@ class Run:
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise Stopped
-
-
-def _prompts_and_loras(model: StableDiffusion, settings: Settings) -> tuple[tuple[str, ...], list[Attached]]:
-    """The prompts without their ``<lora:...>`` tags, and the adapters of this run: attached, and off between calls."""
-    split = [split_loras(prompt) for prompt in settings.prompts]
-    asked = {loras for _, loras in split}
-    if len(asked) > 1:
-        raise SettingsError("The prompts of one run ask for different LoRAs; give them the same, or make two runs.")
-    attached = [model.attach(name, strength) for name, strength in (*settings.loras, *asked.pop())]
-    for each in attached:
-        each.detach()
-    return tuple(prompt for prompt, _ in split), attached
 
 
 def _steps_to_run(steps: int, strength: float) -> int:
