@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tintype.errors import CheckpointError, SettingsError
 from tintype.layouts.pickle_reader import PickleFile
 from tintype.layouts.state_dict import items_of
+from tintype.layouts.stored_tensors import StoredTensor
 from tintype.layouts.tensor_files import is_pickle, open_tensors
 from tintype.text.conditioner import Conditioner
 from tintype.text.tokenizer import Tokenizer
@@ -212,7 +213,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         file = PickleFile(path)
         params = file.tree.get("string_to_param") if isinstance(file.tree, dict) else None
         if params is not None:
-            return {str(name): file.tensor(stored) for name, stored in items_of(params) if hasattr(stored, "storage")}
+            return {str(name): file.tensor(each) for name, each in items_of(params) if isinstance(each, StoredTensor)}
         return dict(file.tensors())
     return dict(open_tensors(path).tensors())
 
