@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tintype.pipeline.run import Run
     from tintype.pipeline.stable_diffusion import StableDiffusion
 
+LOADING = ("vae", "prediction", "zero_terminal_snr", "ema", "variant", "revision", "offline")
+"""The options that say how a model is loaded, by their names in ``tintype.load``."""
+
 
 def _shared(
     prompts: Annotated[
@@ -32,8 +35,18 @@ def _shared(
     ] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to steer away from.")] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A model's folder; without it, the model in the box.")
+        str | None,
+        typer.Option("--model", "-m", help="A file, a folder, or a Hub name; without it, the model in the box."),
     ] = None,
+    vae: Annotated[str | None, typer.Option(help="Another autoencoder: a file, a folder, or a Hub name.")] = None,
+    prediction: Annotated[str | None, typer.Option(help="eps, v or x0, where the model's own word is wrong.")] = None,
+    zero_terminal_snr: Annotated[
+        bool | None, typer.Option("--zero-terminal-snr/--no-zero-terminal-snr", help="The schedule ends in noise.")
+    ] = None,
+    ema: Annotated[bool, typer.Option("--ema", help="The averaged weights of a file that holds both.")] = False,
+    variant: Annotated[str | None, typer.Option(help="fp16, for a folder's files of that name.")] = None,
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit of a Hub name.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use only what was fetched before.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A folder, or the picture's file name.  [default: outputs]")
     ] = None,
@@ -60,6 +73,10 @@ def _shared(
     emphasis: Annotated[str, typer.Option(help="Whose arithmetic (word:1.3) follows: a1111 or comfy.")] = "a1111",
     loras: Annotated[
         list[str] | None, typer.Option("--lora", metavar="NAME[:STRENGTH]", help="A LoRA, by name or path; repeatable.")
+    ] = None,
+    embeddings: Annotated[
+        list[str] | None,
+        typer.Option("--embedding", metavar="NAME", help="A textual inversion, by name or path; repeatable."),
     ] = None,
     original_size: Annotated[tuple[int, int] | None, typer.Option(help="SDXL.", metavar="HEIGHT WIDTH")] = None,
     crop: Annotated[tuple[int, int] | None, typer.Option(help="SDXL.", metavar="TOP LEFT")] = None,
@@ -92,18 +109,21 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         as_json: bool,
         spacing: str | None,
         loras: list[str] | None,
+        embeddings: list[str] | None,
         **options: Any,
     ) -> None:
         start = time.perf_counter()
+        loading = {name: options.pop(name) for name in LOADING}
         options["prompt"] = (prompt, *prompts) if prompts else prompt
         options["spacing"] = _spacing(spacing)
         options["loras"] = [_lora(text) for text in loras or ()]
+        options["embeddings"] = embeddings or ()
         _check(output, {name: value for name, value in options.items() if name not in ("image", "mask")})
-        sd = load_model(model, device, dtype, threads)
+        sd = load_model(model, device, dtype, threads, **loading)
         run = command(sd, **options)
         for notice in run.notices:
             say(notice)
-        if sd.conditioner.unknown(run.settings.prompts) and model is None:
+        if model is None and run.unknown:
             say(f"For any words: tintype {command.__name__} --model FOLDER-OF-A-BIG-CHECKPOINT {shlex.quote(prompt)}")
         with stop_on_interrupt(run):
             watch(run)
@@ -158,15 +178,21 @@ def _check(output: Path | None, settings: dict[str, Any]) -> None:
     output_place(output, "picture")
 
 
-def load_model(model: str | None, device: str | None, dtype: str | None, threads: int | None) -> "StableDiffusion":
-    """The model that a command's options ask for; its hash is computed from now on, for the pictures that it draws."""
+def load_model(
+    model: str | None, device: str | None, dtype: str | None, threads: int | None, **options: Any
+) -> "StableDiffusion":
+    """The model that a command's options ask for; its hash is computed from now on, for the pictures that it draws.
+
+    ``options``: those of ``tintype.load``.
+    """
     import torch
 
     import tintype
 
     if threads is not None:
         torch.set_num_threads(threads)
-    sd = tintype.load(model, device=device_named(device), dtype=dtype_named(dtype), progress=say_download())
+    place, precision = device_named(device), dtype_named(dtype)
+    sd = tintype.load(model, device=place, dtype=precision, progress=say_download(), **options)
     if sd.origin is not None:
         sd.origin.begin_hashing()
     return sd

@@ -12,6 +12,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tintype.adapters.lora import Attached, Lora, attach, find_lora, load_lora, lora_folders
+from tintype.adapters.textual_inversion import (
+    AttachedEmbedding,
+    attach_embedding,
+    embedding_folders,
+    find_embedding,
+)
 from tintype.diffusion import Schedule
 from tintype.errors import TintypeError
 from tintype.images import Source, to_image
@@ -82,6 +88,24 @@ class StableDiffusion:
             lora = load_lora(find_lora(str(lora), self.lora_folders))
         with self.lock:
             return attach(self.networks, lora, scale)
+
+    def embed(self, embedding: str | Path, word: str | None = None) -> AttachedEmbedding:
+        """Let a word of prompts stand for a textual inversion until it is detached: a file, or a name.
+
+        ``word`` None is the file's own, or its name. A run knows those in ``embedding_folders`` by their names unasked.
+
+        Raises:
+            CheckpointError: it is not found, no embedding, or made for another family.
+            SettingsError: the word is empty, or stands for another embedding.
+        """
+        path = find_embedding(str(embedding), self.embedding_folders)
+        with self.lock:
+            return attach_embedding(self.conditioner, path, word)
+
+    @property
+    def embedding_folders(self) -> list[Path]:
+        """Where textual inversions are looked for by name."""
+        return embedding_folders(self.source)
 
     @property
     def lora_folders(self) -> list[Path]:
