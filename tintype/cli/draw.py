@@ -70,7 +70,8 @@ def _shared(
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     threads: Annotated[int | None, typer.Option(help="How many CPU threads to use.", min=1)] = None,
     tile: Annotated[
-        str, typer.Option(help="Save memory in decoding: auto (above 768x768), off, or always, in tiles of SIZE pixels.")
+        str,
+        typer.Option(help="Decode in tiles: auto (above 768x768), off, or a size in pixels."),
     ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Tell everything as one JSON object.")] = False,
 ) -> None:

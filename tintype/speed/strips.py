@@ -106,6 +106,7 @@ class Normalization:
     shift: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
+        """(b c h w), any rows of the map -> the same, normalised."""
         return torch.addcmul(self.shift, x, self.scale).to(x.dtype)
 
 

@@ -78,8 +78,7 @@ def encode_in_tiles(autoencoder: Autoencoder, pixels: Tensor, size: int) -> Diag
     x = Stored(_convolve(encoder.conv_in, Stored(pixels), budget))
     for level in encoder.down:
         assert isinstance(level, Level)
-        for resnet in level.resnets:
-            x = Stored(_resnet(resnet, x, budget))
+        x = _resnets(level, x, budget)
         if level.resample is not None:
             x = Stored(_halve(level.resample, x, budget))
     x = _middle(encoder.mid, x, budget)
@@ -91,17 +90,25 @@ def encode_in_tiles(autoencoder: Autoencoder, pixels: Tensor, size: int) -> Diag
 def decode_in_tiles(autoencoder: Autoencoder, latents: Tensor, size: int) -> Tensor:
     """``autoencoder.decode(latents)``: raw latents (b c h w) -> pixels (b 3 H W). No gradients."""
     decoder, budget = autoencoder.decoder, size**2 * autoencoder.config.channels[0]
-    x = Stored(_convolve(decoder.conv_in, Stored(autoencoder.post_quant_conv(latents)), budget))
-    x = _middle(decoder.mid, x, budget)
+    start = Stored(_convolve(decoder.conv_in, Stored(autoencoder.post_quant_conv(latents)), budget))
+    x: Map = _middle(decoder.mid, start, budget)
     for index, level in enumerate(decoder.up):
         assert isinstance(level, Level)
-        for resnet in level.resnets:
-            x = Stored(_resnet(resnet, x, budget))
+        x = _resnets(level, x, budget)
         if isinstance(level.resample, Upsample):
             x = Upsampled(level.resample, x.tensor)
             if index < len(decoder.up) - 2:  # coarser levels have memory to spare, and their rows would cost time
                 x = Stored(_gather(x, budget))
     return _convolve(decoder.conv_out, x, budget, normalization(decoder.norm_out, x, budget))
+
+
+def _resnets(level: Level, x: Map, budget: int) -> Stored:
+    """The ResNet blocks of a level, at least one."""
+    for resnet in level.resnets:
+        assert isinstance(resnet, ResnetBlock)
+        x = Stored(_resnet(resnet, x, budget))
+    assert isinstance(x, Stored)
+    return x
 
 
 def _resnet(block: ResnetBlock, x: Map, budget: int) -> Tensor:
@@ -136,7 +143,7 @@ def _middle(middle: Middle, x: Stored, budget: int) -> Stored:
 
 
 def _attend(place: PlaceAttention, x: Stored, budget: int) -> None:
-    """``x = place(x)``, in place. The scores of one portion of queries are within the budget, wherever they are kept."""
+    """``place(x)``, written over x. Even where scores are written out, those of one portion are within the budget."""
     tokens = normalization(place.norm, x, budget)(x.tensor).flatten(2).transpose(1, 2)  # (b c h w) -> (b n c)
     keys_values = place.attention.project(tokens)
     for start, stop in strips(tokens.shape[1], max(tokens.shape[1:]), budget):

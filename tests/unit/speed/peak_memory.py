@@ -1,6 +1,6 @@
 """Encode or decode one large picture in a fresh process; print how long it took and how far its memory rose.
 
-``python -m tests.unit.speed.peak_memory decode 1024 2048 --channels 128 256 512 512 --size 256 --out pixels.safetensors``
+``python -m tests.unit.speed.peak_memory decode 2048 1024 --channels 64 128 256 256 --size 256``
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import json
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -36,10 +37,10 @@ def picture(height: int, width: int) -> torch.Tensor:
     return torch.stack([waves + (x > 0.5) * 1.2 - 0.6, waves + y - 0.5, waves * x])[None]
 
 
-def autoencoder(channels: list[int], groups: int) -> Autoencoder:
+def autoencoder(channels: Sequence[int], groups: int, layers: int = 2) -> Autoencoder:
     """Random weights; biases too, which are 0 at birth."""
     torch.manual_seed(0)
-    model = Autoencoder(AutoencoderConfig(channels=tuple(channels), norm_groups=groups)).eval()
+    model = Autoencoder(AutoencoderConfig(channels=tuple(channels), norm_groups=groups, layers_per_block=layers)).eval()
     for name, p in model.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(p, std=0.1)
@@ -53,12 +54,13 @@ def main() -> None:
     parse.add_argument("width", type=int)
     parse.add_argument("--channels", type=int, nargs="+", default=[128, 256, 512, 512])
     parse.add_argument("--groups", type=int, default=32)
+    parse.add_argument("--layers", type=int, default=2)
     parse.add_argument("--size", type=int, help="of the tiles; whole without")
     parse.add_argument("--dtype", default="float32")
     parse.add_argument("--out", type=Path)
     given = parse.parse_args()
 
-    model = autoencoder(given.channels, given.groups).to(getattr(torch, given.dtype))
+    model = autoencoder(given.channels, given.groups, given.layers).to(getattr(torch, given.dtype))
     tiling = None if given.size is None else Tiling(given.size, above=0)
     if given.way == "encode":
         x = picture(given.height, given.width)
