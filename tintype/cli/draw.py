@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from tintype.pipeline.run import Run
     from tintype.pipeline.stable_diffusion import StableDiffusion
+    from tintype.speed import Tiling
 
 LOADING = ("vae", "prediction", "zero_terminal_snr", "ema", "variant", "revision", "offline")
 """The options that say how a model is loaded, by their names in ``tintype.load``."""
@@ -86,6 +87,10 @@ def _shared(
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     threads: Annotated[int | None, typer.Option(help="How many CPU threads to use.", min=1)] = None,
+    tile: Annotated[
+        str,
+        typer.Option(help="Decode in tiles: auto (above 768x768), off, or a size in pixels."),
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Tell everything as one JSON object.")] = False,
 ) -> None:
     """The options that all ways to draw share. Never called: only its signature counts."""
@@ -106,6 +111,7 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         device: str | None,
         dtype: str | None,
         threads: int | None,
+        tile: str,
         as_json: bool,
         spacing: str | None,
         loras: list[str] | None,
@@ -118,8 +124,10 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         options["spacing"] = _spacing(spacing)
         options["loras"] = [_lora(text) for text in loras or ()]
         options["embeddings"] = embeddings or ()
+        tiling = _tiling(tile)
         _check(output, {name: value for name, value in options.items() if name not in ("image", "mask")})
         sd = load_model(model, device, dtype, threads, **loading)
+        sd.tiling = tiling
         run = command(sd, **options)
         for notice in run.notices:
             say(notice)
@@ -228,6 +236,17 @@ def _spacing(text: str | None) -> str | list[float] | None:
         return [float(sigma) for sigma in text.split(",")]
     except ValueError:
         raise SettingsError(f"spacing is {text!r}; expected a name, or sigmas with commas: 14.6,5,1,0.") from None
+
+
+def _tiling(text: str) -> "Tiling | None":
+    """What ``--tile`` says: auto, off, or the size of tiles into which every picture is then taken apart."""
+    from tintype.speed import Tiling
+
+    if text in ("auto", "off"):
+        return Tiling() if text == "auto" else None
+    if not text.isdecimal():
+        raise SettingsError(f"tile is {text!r}; expected auto, off, or a number of pixels.")
+    return Tiling(size=int(text), above=0)
 
 
 def _lora(text: str) -> tuple[str, float]:
