@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from math import sqrt
 
 from tintype.illustrate.recording import Decoded, Recording
@@ -12,11 +14,11 @@ from tintype.pipeline.stable_diffusion import StableDiffusion
 def decode_steps(model: StableDiffusion, recording: Recording, count: int = 16) -> Recording:
     """The recording with up to ``count`` latents painted: half of them estimates, half the noisy latents themselves.
 
-    Estimates are taken more densely where the outline emerges: at equal strides of the outline's share and of the
-    steps. Of both kinds the first step is there; the result is the recording's ``image``.
+    Steps are taken more densely where the outline moves (``chosen_steps``). Of both kinds the first step is there; the
+    result is the recording's ``image``.
     """
     steps = recording.steps
-    chosen = chosen_steps([step.outline for step in steps], max(1, count // 2))
+    chosen = chosen_steps(recording.outline_changes, max(1, count // 2))
     decoded = []
     for index in chosen:
         step = steps[index]
@@ -27,17 +29,13 @@ def decode_steps(model: StableDiffusion, recording: Recording, count: int = 16) 
     return replace(recording, decoded=tuple(decoded))
 
 
-def chosen_steps(outlines: list[float], count: int) -> list[int]:
+def chosen_steps(changes: Sequence[float], count: int) -> list[int]:
     """Up to ``count`` steps, the first and the last among them, at equal strides of progress.
 
-    Progress is half that of the steps and half that of the outline, which never falls here: where a share is below
-    one before it, that one stands.
+    ``changes``: from each step to the next, how far the outline moves. Progress is half the way of the outline and
+    half the number of steps.
     """
-    best, progress = 0.0, []
-    for index, share in enumerate(outlines):
-        best = max(best, share)
-        progress.append(index / max(1, len(outlines) - 1) + best / max(max(outlines), 1e-12))
-    low, high = progress[0], progress[-1]
-    goals = [low + (high - low) * i / max(1, count - 1) for i in range(count)]
-    nearest = {min(range(len(progress)), key=lambda i: abs(progress[i] - goal)) for goal in goals}
-    return sorted(nearest)
+    whole, steps = max(sum(changes), 1e-12), max(1, len(changes))
+    progress = [0.0, *accumulate(change / whole + 1 / steps for change in changes)]
+    goals = [progress[-1] * i / max(1, count - 1) for i in range(count)]
+    return sorted({min(range(len(progress)), key=lambda i: abs(progress[i] - goal)) for goal in goals})

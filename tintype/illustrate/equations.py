@@ -18,8 +18,8 @@ from tintype.diffusion.solvers import ancestral, euler
 from tintype.illustrate.recording import Equation, Term
 from tintype.pipeline.settings import Settings
 
-EXACT = 1e-5
-"""A residual below this is rounding: latents are fp32, and x is up to 15 times as large as what is left of it."""
+EXACT = 1e-6
+"""A residual below this is rounding of fp32."""
 
 
 @dataclass
