@@ -26,7 +26,6 @@ from tintype.illustrate.parts import Clock, Stopwatch, part_facts
 from tintype.illustrate.recording import RecordedStep, Recording
 from tintype.illustrate.structure import skip_connections
 from tintype.illustrate.words import contexts, words_of
-from tintype.pipeline.conditions import imitates_guidance
 from tintype.pipeline.run import Run
 from tintype.types import Denoise, Sigma
 
