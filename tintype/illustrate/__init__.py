@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tintype.illustrate.agreement import Agreement, AgreementStep, learn_to_agree
+    from tintype.illustrate.autoencoding import Noised, RoundTrip, forward_row, round_trip
     from tintype.illustrate.decoding import decode_steps
     from tintype.illustrate.heat_maps import HeatMaps, LayerHeat, StepHeat
     from tintype.illustrate.learning import (
@@ -35,10 +36,10 @@ if TYPE_CHECKING:
         Term,
         Token,
     )
-    from tintype.illustrate.round_trip import Noised, RoundTrip, forward_row, round_trip
 
 _HOMES = {
     **dict.fromkeys(("Agreement", "AgreementStep", "learn_to_agree"), "tintype.illustrate.agreement"),
+    **dict.fromkeys(("Noised", "RoundTrip", "forward_row", "round_trip"), "tintype.illustrate.autoencoding"),
     **dict.fromkeys(("decode_steps",), "tintype.illustrate.decoding"),
     **dict.fromkeys(("HeatMaps", "LayerHeat", "StepHeat"), "tintype.illustrate.heat_maps"),
     **dict.fromkeys(
@@ -50,7 +51,6 @@ _HOMES = {
         ("Decoded", "Equation", "LayerRecord", "PartFacts", "RecordedStep", "Recording", "Term", "Token"),
         "tintype.illustrate.recording",
     ),
-    **dict.fromkeys(("Noised", "RoundTrip", "forward_row", "round_trip"), "tintype.illustrate.round_trip"),
 }
 
 __all__ = [

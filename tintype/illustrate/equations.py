@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -34,7 +35,8 @@ class Look:
     noise_uncond: Tensor | None = None
 
 
-Part = tuple[str, int]
+Of = Literal["x", "denoised", "denoised again", "noise"]
+Part = tuple[Of, int]
 """What a term is of, and from how many steps ago."""
 
 
@@ -86,10 +88,15 @@ class Equations:
             now += (("denoised again", 0),)
         if self._eta > 0 and self._sigmas[len(looks)] > 0:
             now += (("noise", 0),)
-        back = range(1, min(len(looks), 4))
-        found = [(("denoised", 0),), now]
-        found += [now + tuple(("denoised", i) for i in back if i <= last) for last in back if last <= 2]
-        found += [now + tuple((of, i) for i in back if i <= last for of in ("denoised", "x")) for last in back]
+        reach = min(len(looks), 4)
+        found: list[tuple[Part, ...]] = [(("denoised", 0),), now]
+        for last in range(1, min(reach, 3)):
+            found.append(now + tuple(("denoised", back) for back in range(1, last + 1)))
+        for last in range(1, reach):
+            pairs: list[Part] = []
+            for back in range(1, last + 1):
+                pairs += [("denoised", back), ("x", back)]
+            found.append(now + tuple(pairs))
         return found
 
     def _tensor(self, part: Part, looks: Sequence[Look]) -> Tensor:

@@ -33,7 +33,7 @@ class Clock:
 
 
 class Stopwatch:
-    """Counts the calls of a network and their time, while it is ``running``; without what ``clock`` counts meanwhile."""
+    """Counts the calls of a network and their time while it is ``running``, without what ``clock`` counts meanwhile."""
 
     def __init__(self, network: nn.Module, clock: Clock | None = None) -> None:
         self.network = network
