@@ -1,0 +1,1 @@
+"""What happens inside while a picture is drawn, shown: previews, figures, a page."""
