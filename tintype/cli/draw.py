@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tintype.cli.preview import chosen_preview, preview_kind, watch_develop
 from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say, say_download, stop_on_interrupt
 from tintype.errors import SettingsError
 
@@ -68,6 +69,9 @@ def _shared(
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     threads: Annotated[int | None, typer.Option(help="How many CPU threads to use.", min=1)] = None,
+    preview: Annotated[
+        str | None, typer.Option(help="Watch it develop: off, fast, full.  [default: fast on a terminal]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Tell everything as one JSON object.")] = False,
 ) -> None:
     """The options that all ways to draw share. Never called: only its signature counts."""
@@ -88,6 +92,7 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         device: str | None,
         dtype: str | None,
         threads: int | None,
+        preview: str | None,
         as_json: bool,
         spacing: str | None,
         loras: list[str] | None,
@@ -97,6 +102,7 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         options["prompt"] = (prompt, *prompts) if prompts else prompt
         options["spacing"] = _spacing(spacing)
         options["loras"] = [_lora(text) for text in loras or ()]
+        preview = chosen_preview(preview)
         _check(output, {name: value for name, value in options.items() if name not in ("image", "mask")})
         sd = _load(model, device, dtype, threads)
         run = command(sd, **options)
@@ -105,7 +111,7 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         if sd.conditioner.unknown(run.settings.prompts) and model is None:
             say(f"For any words: tintype {command.__name__} --model FOLDER-OF-A-BIG-CHECKPOINT {shlex.quote(prompt)}")
         with stop_on_interrupt(run):
-            _watch(run)
+            _watch(run, preview)
             paths = _save(run, output)
         _tell(run, paths, time.perf_counter() - start, as_json)
 
@@ -207,8 +213,11 @@ def _lora(text: str) -> tuple[str, float]:
         return text, 1.0
 
 
-def _watch(run: "Run") -> None:
-    """Run to the end, showing how far it is."""
+def _watch(run: "Run", preview: str) -> None:
+    """Run to the end, showing how far it is, and the picture where the terminal can."""
+    if (kind := preview_kind(preview)) is not None:
+        watch_develop(run, preview, kind)
+        return
     if not sys.stderr.isatty():
         told = time.monotonic()
         for step in run:

@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from tintype.errors import TintypeError
 from tintype.images import to_image
 from tintype.models import Autoencoder, presets
 from tintype.pipeline.stable_diffusion import StableDiffusion
@@ -46,8 +45,12 @@ class LatentColours:
 
 
 SD1 = LatentColours(
-    ((0.337366, 0.216344, 0.257386), (0.165636, 0.386828, 0.046994))
-    + ((-0.267803, 0.237036, 0.223517), (-0.178022, -0.200862, -0.678514)),
+    (
+        (0.337366, 0.216344, 0.257386),
+        (0.165636, 0.386828, 0.046994),
+        (-0.267803, 0.237036, 0.223517),
+        (-0.178022, -0.200862, -0.678514),
+    ),
     (-0.017478, -0.055834, -0.105825),
 )
 """Stable Diffusion 1 and 2, as stable-diffusion.cpp has it."""

@@ -1,4 +1,4 @@
-"""The linear map from latents to colours: what it explains, where it is kept, and that it belongs to its autoencoder."""
+"""The linear map from latents to colours: what it explains, where it is kept, and whose it is."""
 
 from __future__ import annotations
 
