@@ -170,10 +170,11 @@ def _load(model: str | None, device: str | None, dtype: str | None, threads: int
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return tintype.load(model, device=_device(device), dtype=dtype_named(dtype), progress=say_download())
+    return tintype.load(model, device=device_named(device), dtype=dtype_named(dtype), progress=say_download())
 
 
-def _device(name: str | None) -> "torch.device | None":
+def device_named(name: str | None) -> "torch.device | None":
+    """A device by its name; None for None. SettingsError for one that cannot be used."""
     import torch
 
     try:
