@@ -20,13 +20,16 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as AnyHTTPException  # the router's own, and the parent of FastAPI's
 
 import tintype
 from tintype.diffusion import SAMPLERS
 from tintype.errors import TintypeError
 from tintype.studio import pages
+from tintype.studio.exchange import LARGEST_SIDE
 from tintype.studio.guard import Guard
-from tintype.studio.jobs import LARGEST_SIDE, Job, Studio
+from tintype.studio.jobs import Job, Studio
 
 PAGE = Path(__file__).parent / "page"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -53,8 +56,8 @@ def create_app(studio: Studio) -> FastAPI:
     async def _(_: Request, error: TintypeError) -> Response:
         return JSONResponse({"error": str(error)}, 400)
 
-    @app.exception_handler(HTTPException)
-    async def _(_: Request, error: HTTPException) -> Response:
+    @app.exception_handler(AnyHTTPException)
+    async def _(_: Request, error: AnyHTTPException) -> Response:
         return JSONResponse({"error": error.detail}, error.status_code)
 
     @app.get("/")
@@ -101,7 +104,7 @@ def create_app(studio: Studio) -> FastAPI:
 
     @app.post("/api/dropped")
     async def drop(request: Request) -> dict[str, Any]:
-        return studio.gallery.drop(await _body(request, MOST_PICTURE))
+        return await run_in_threadpool(studio.gallery.drop, await _body(request, MOST_PICTURE))
 
     @app.get("/api/pictures")
     def pictures() -> list[dict[str, Any]]:

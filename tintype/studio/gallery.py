@@ -5,10 +5,12 @@ A picture is only ever asked for by the name of a file in the folder, and never 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,12 @@ import torch
 from PIL import Image
 
 import tintype
-from tintype.errors import ImageError, SettingsError
+from tintype.errors import ImageError
 from tintype.images import read_picture
 from tintype.pipeline.outputs import output_place, read_record, save_image, slug
 from tintype.pipeline.run import Run
 from tintype.pipeline.settings import Settings
+from tintype.studio.exchange import settings_of_one, settings_to_page
 
 MOST_SHOWN = 60
 """Of the strip; older pictures stay in the folder."""
@@ -41,7 +44,7 @@ class Made:
     model: str
     settings: dict[str, Any]
     stopped_after: int | None
-    page: str | None
+    page: str | None = None
     """The name of its illustrated page, where there is one."""
 
 
@@ -73,9 +76,9 @@ class Gallery:
 
     def recent(self) -> list[Made]:
         """The latest pictures that have settings, the newest first."""
-        newest = sorted(self._files(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        found = (self.made(path.name) for path in newest)
-        return [made for made, _ in zip((made for made in found if made is not None), range(MOST_SHOWN), strict=False)]
+        newest = sorted(self._files(), reverse=True)
+        found = (self.made(name) for _, name in newest)
+        return list(islice((made for made in found if made is not None), MOST_SHOWN))
 
     def made(self, name: str) -> Made | None:
         """A picture by its name, or None where there is none with settings of one picture."""
@@ -94,8 +97,12 @@ class Gallery:
     def find(self, name: str, suffix: str) -> Path | None:
         """The file of this name, if it is a plain file that lies in the folder itself."""
         path = self.folder / name
-        plain = path.name == name and path.parent == self.folder and not name.startswith(".") and path.suffix == suffix
-        return path if plain and "\0" not in name and not path.is_symlink() and path.is_file() else None
+        if path.name != name or path.parent != self.folder or name.startswith(".") or path.suffix != suffix:
+            return None
+        try:
+            return path if not path.is_symlink() and path.is_file() else None
+        except OSError:  # a name that is too long for any file
+            return None
 
     def drop(self, data: bytes) -> dict[str, Any]:
         """Keep a picture to start from, and tell the name that it has from now on."""
@@ -121,9 +128,12 @@ class Gallery:
             raise ImageError("The picture to start from is not in the studio's folder any more; drop it again.")
         return place
 
-    def _files(self) -> Iterator[Path]:
-        if self.folder.is_dir():
-            yield from (path for path in self.folder.glob("*.png") if self.find(path.name, ".png"))
+    def _files(self) -> Iterator[tuple[int, str]]:
+        """(time, name) of each picture."""
+        for path in self.folder.glob("*.png"):
+            with contextlib.suppress(OSError):  # it was taken away just now
+                if self.find(path.name, ".png"):
+                    yield path.stat().st_mtime_ns, path.name
 
 
 def _read(path: Path) -> Made | None:
@@ -132,25 +142,8 @@ def _read(path: Path) -> Made | None:
         with Image.open(path) as image:
             width, height = image.size
             record = read_record(image) or {}
-        settings = Settings.from_dict(record.get("settings", {}))
-        if settings.num_images != 1:  # one of several: `again` would draw them all
-            settings = _alone(settings, int(record.get("index", 0)))
-    except (OSError, ValueError, SettingsError, TypeError, AttributeError, IndexError):
+        settings = settings_of_one(Settings.from_dict(record.get("settings", {})), int(record.get("index", 0)))
+        stopped = None if record.get("stopped_after") is None else int(record["stopped_after"])
+    except (OSError, ValueError, TypeError, AttributeError, IndexError):  # whatever a foreign file says
         return None
-    stopped = record.get("stopped_after")
-    return Made(
-        path.name, width, height, str(record.get("model", "")), settings.to_dict(), stopped and int(stopped), None
-    )
-
-
-def _alone(settings: Settings, index: int) -> Settings:
-    """The settings that draw one picture of a batch, by the rule of seeds."""
-    which = index // settings.batch_size
-    negative = settings.negative_prompts
-    one = {
-        "prompt": settings.prompts[which],
-        "negative_prompt": None if negative is None else negative[which],
-        "seed": settings.seeds[index],
-        "batch_size": 1,
-    }
-    return Settings.from_dict(settings.to_dict() | one)
+    return Made(path.name, width, height, str(record.get("model", "")), settings_to_page(settings), stopped)

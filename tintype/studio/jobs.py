@@ -8,6 +8,7 @@ import io
 import secrets
 import threading
 from collections.abc import AsyncIterator, Callable
+from math import ceil
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -15,18 +16,22 @@ from PIL import Image
 from tintype.errors import SettingsError, TintypeError
 from tintype.illustrate.previews import latent_colours, preview_images
 from tintype.pipeline.run import Run
-from tintype.pipeline.settings import Settings
 from tintype.pipeline.stable_diffusion import StableDiffusion
+from tintype.studio.exchange import settings_from, settings_to_page
 from tintype.studio.gallery import Gallery
-from tintype.text.tags import split_loras
 
 MOST_AT_ONCE = 8
 """Runs that may be drawing. They share one model: more would only be slower together."""
 
+SECONDS_TO_STOP = 5
+"""That a run is waited for when the server goes down: one step and the decoder."""
+
 MOST_REMEMBERED = 64
 """Runs whose events can still be asked for."""
 
-LARGEST_SIDE = 2048
+
+PREVIEW_SIDE = 64
+"""Pixels of a preview, at least: what is smaller is enlarged more smoothly here than by a browser."""
 
 
 class Event(NamedTuple):
@@ -49,6 +54,7 @@ class Job:
         self._events: list[Event] = []
         self._waiting: set[Callable[[], None]] = set()
         self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name=f"job-{self.id}", daemon=True)
 
     @property
     def done(self) -> bool:
@@ -57,8 +63,12 @@ class Job:
 
     def start(self) -> Job:
         """Begin, in a thread that does not keep the program alive."""
-        threading.Thread(target=self._run, name=f"job-{self.id}", daemon=True).start()
+        self._thread.start()
         return self
+
+    def join(self, seconds: float) -> None:
+        """Wait for its end, but not longer."""
+        self._thread.join(seconds)
 
     def tell(self, kind: str, **data: Any) -> None:
         """Something happened."""
@@ -76,7 +86,7 @@ class Job:
         try:
             while True:
                 news.clear()
-                for number, event in list(enumerate(self._events))[begin:]:
+                for number, event in enumerate(self._events[begin:], begin):
                     yield number, event
                     begin = number + 1
                 if self.done and begin >= len(self._events):
@@ -85,6 +95,12 @@ class Job:
         finally:
             with self._lock:
                 self._waiting.discard(wake)
+
+    def trim(self) -> None:
+        """Give the previews of a job that is over back: who asks for it now wants to see the result."""
+        with self._lock:
+            if self.done and not self._waiting:
+                self._events = [Event(kind, data | {"preview": None}) for kind, data in self._events]
 
     def _run(self) -> None:
         try:
@@ -114,15 +130,14 @@ class Studio:
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
 
-    def draw(self, values: dict[str, Any]) -> Job:
+    def draw(self, values: Any) -> Job:
         """Begin a picture. ``values`` are fields of ``Settings``; ``image_sha256`` names a picture that was dropped.
 
         Raises:
             SettingsError: what cannot be drawn, or too much at once.
             ImageError: the picture to start from is not there.
         """
-        settings = Settings.from_dict(values)
-        check(settings)
+        settings = settings_from(values)
         sha256 = settings.image_sha256
         run = self.sd.run(settings, image=None if sha256 is None else self.gallery.dropped(sha256))
         return self.begin(Job(lambda job: self._draw(job, run), run.stop))
@@ -134,6 +149,8 @@ class Studio:
                 raise SettingsError(f"{MOST_AT_ONCE} pictures are being drawn; wait for one, or stop one.")
             for old in [id for id, other in self._jobs.items() if other.done][: len(self._jobs) - MOST_REMEMBERED + 1]:
                 del self._jobs[old]
+            for other in self._jobs.values():
+                other.trim()
             self._jobs[job.id] = job
         return job.start()
 
@@ -145,28 +162,16 @@ class Studio:
         """The server goes down: what is being drawn is not drawn on."""
         for job in list(self._jobs.values()):
             job.stop()
+        for job in list(self._jobs.values()):
+            job.join(SECONDS_TO_STOP)
 
     def _draw(self, job: Job, run: Run) -> Event:
-        job.tell("begin", steps=len(run), settings=run.settings.to_dict(), notices=list(run.notices))
+        job.tell("begin", steps=len(run), settings=settings_to_page(run.settings), notices=list(run.notices))
         for step in run:
-            (image,) = preview_images(step.denoised[:1], self._colours)
+            factor = ceil(PREVIEW_SIDE / min(step.x.shape[2:]))
+            (image,) = preview_images(step.denoised[:1], self._colours, factor)
             job.tell("step", done=step.index + 1, steps=len(run), sigma=round(step.sigma, 4), preview=data_url(image))
         return Event("made", vars(self.gallery.save(run)))
-
-
-def check(settings: Settings) -> None:
-    """Raise ``SettingsError`` for what the studio does not do: several pictures in one run, too large ones, files."""
-    if settings.num_images != 1 or not isinstance(settings.prompt, str):
-        raise SettingsError("The studio draws one picture a run; give one prompt and a batch_size of 1.")
-    for name in ("width", "height"):
-        side = getattr(settings, name)
-        if side is not None and side > LARGEST_SIDE:
-            raise SettingsError(f"{name} is {side}; expected at most {LARGEST_SIDE} in the studio.")
-    if settings.mask_sha256 is not None or settings.latents_sha256 is not None:
-        raise SettingsError("This picture was drawn with a mask or with noise of its own, which the studio has not.")
-    for name, _ in (*settings.loras, *split_loras(settings.prompt)[1]):
-        if not name or any(sign in name for sign in "/\\~:\0"):
-            raise SettingsError(f"The LoRA {name!r} is a path; in the studio give the name of one in its folders.")
 
 
 def data_url(image: Image.Image) -> str:

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tintype.errors import MissingExtraError
+from tintype.studio.exchange import settings_from
 from tintype.studio.jobs import Event, Job
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ def can_illustrate() -> bool:
 
 def page_job(studio: Studio, made: Made) -> Job:
     """The job that makes the page of a picture: it lies beside the picture, under its name."""
-    settings = dict(made.settings)
-    prompt, sha256 = settings.pop("prompt"), settings["image_sha256"]
-    image = None if sha256 is None else studio.gallery.dropped(sha256)
+    settings = settings_from(made.settings)
+    image = None if settings.image_sha256 is None else studio.gallery.dropped(settings.image_sha256)
+    others = {name: value for name, value in vars(settings).items() if name != "prompt"}
     place = studio.gallery.folder / made.name
 
     def work(job: Job) -> Event:
@@ -37,7 +38,7 @@ def page_job(studio: Studio, made: Made) -> Job:
             stages.append(stage)
             job.tell("step", done=len(stages), stage=stage)
 
-        page = _pages().illustrate(studio.sd, prompt, image=image, progress=progress, **settings)
+        page = _pages().illustrate(studio.sd, settings.prompt, image=image, progress=progress, **others)
         page.save(place.with_suffix(".html"))
         return Event("made", {"page": place.with_suffix(".html").name})
 

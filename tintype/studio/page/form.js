@@ -46,6 +46,7 @@ export function setSize(width, height) {
   field("height").value = height;
 }
 
+document.getElementById("random").addEventListener("click", () => (field("seed").value = ""));
 field("strength").addEventListener("input", () => setStrength(field("strength").value));
 field("prompt").addEventListener("input", () => (base = {}));
 field("sampler").addEventListener("change", () => (base = {}));

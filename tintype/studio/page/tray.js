@@ -21,7 +21,7 @@ export function begin({ steps, settings, notices: said }) {
 }
 
 export function step({ done, steps, preview }) {
-  expose(preview, "The picture, still developing");
+  if (preview) expose(preview, "The picture, still developing");
   progress.value = done;
   if (done === steps) status.textContent = "Fixing: the latents become a picture";
 }
