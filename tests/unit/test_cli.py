@@ -242,7 +242,7 @@ def test_interrupted_it_keeps_what_is_there(model, process):
 
 def test_on_a_terminal_a_bar_and_only_the_path_on_stdout(model, process):
     ours, theirs = pty.openpty()
-    command = [*TINTYPE, "text2img", "a red boat", "--model", model, "--seed", "1"]
+    command = [*TINTYPE, "text2img", "a red boat", "--model", model, "--seed", "1", "--preview", "off"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, **process)
     os.close(theirs)
     out, _ = running.communicate(timeout=60)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tintype.cli.preview import chosen_preview, preview_kind, watch_develop
 from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say, say_download, stop_on_interrupt
 from tintype.errors import SettingsError
 
@@ -91,6 +92,9 @@ def _shared(
         str,
         typer.Option(help="Decode in tiles: auto (above 768x768), off, or a size in pixels."),
     ] = "auto",
+    preview: Annotated[
+        str | None, typer.Option(help="Watch it develop: off, fast, full.  [default: fast on a terminal]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Tell everything as one JSON object.")] = False,
 ) -> None:
     """The options that all ways to draw share. Never called: only its signature counts."""
@@ -112,6 +116,7 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         dtype: str | None,
         threads: int | None,
         tile: str,
+        preview: str | None,
         as_json: bool,
         spacing: str | None,
         loras: list[str] | None,
@@ -125,6 +130,7 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         options["loras"] = [_lora(text) for text in loras or ()]
         options["embeddings"] = embeddings or ()
         tiling = _tiling(tile)
+        preview = chosen_preview(preview)
         _check(output, {name: value for name, value in options.items() if name not in ("image", "mask")})
         sd = load_model(model, device, dtype, threads, **loading)
         sd.tiling = tiling
@@ -134,7 +140,7 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         if model is None and run.unknown:
             say(f"For any words: tintype {command.__name__} --model FOLDER-OF-A-BIG-CHECKPOINT {shlex.quote(prompt)}")
         with stop_on_interrupt(run):
-            watch(run)
+            watch(run, preview)
             paths = _save(run, output)
         _tell(run, paths, time.perf_counter() - start, as_json)
 
@@ -258,8 +264,11 @@ def _lora(text: str) -> tuple[str, float]:
         return text, 1.0
 
 
-def watch(run: "Run") -> None:
-    """Run to the end, showing how far it is."""
+def watch(run: "Run", preview: str = "off") -> None:
+    """Run to the end, showing how far it is, and the picture where the terminal can."""
+    if (kind := preview_kind(preview)) is not None:
+        watch_develop(run, preview, kind)
+        return
     if not sys.stderr.isatty():
         told = time.monotonic()
         for step in run:
