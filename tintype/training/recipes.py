@@ -58,13 +58,20 @@ class AutoencoderRecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenoiserRecipe(Recipe):
+class NoiseRecipe(Recipe):
+    """What all trainings of noise prediction share."""
+
+    weighting: str | None = None  # None | "min_snr"
+    caption_dropout: float = 0.1  # share of pictures shown without their caption, for guidance
+    offset_noise: float = 0.0  # how much of the noise is one number for a whole channel
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserRecipe(NoiseRecipe):
     """Noise prediction in latents, steered by text."""
 
     unet: UNetConfig
     prediction: str = "v"  # "eps" | "v" | "x0"
-    weighting: str | None = None  # None | "min_snr"
-    caption_dropout: float = 0.1  # share of pictures shown without their caption, for guidance
 
 
 @dataclass(frozen=True, kw_only=True)
