@@ -83,20 +83,18 @@ class Equations:
 
     def _candidates(self, looks: Sequence[Look]) -> list[tuple[Part, ...]]:
         """Lists of terms, from the shortest to the longest; those that draw noise have it in every list."""
-        now: tuple[Part, ...] = (("x", 0), ("denoised", 0))
+        here: list[Of] = ["x", "denoised"]
         if looks[-1].again:
-            now += (("denoised again", 0),)
+            here.append("denoised again")
         if self._eta > 0 and self._sigmas[len(looks)] > 0:
-            now += (("noise", 0),)
+            here.append("noise")
+        now: tuple[Part, ...] = tuple((of, 0) for of in here)
         reach = min(len(looks), 4)
         found: list[tuple[Part, ...]] = [(("denoised", 0),), now]
         for last in range(1, min(reach, 3)):
-            found.append(now + tuple(("denoised", back) for back in range(1, last + 1)))
+            found.append(now + _back(last, "denoised"))
         for last in range(1, reach):
-            pairs: list[Part] = []
-            for back in range(1, last + 1):
-                pairs += [("denoised", back), ("x", back)]
-            found.append(now + tuple(pairs))
+            found.append(now + _back(last, "denoised") + _back(last, "x"))
         return found
 
     def _tensor(self, part: Part, looks: Sequence[Look]) -> Tensor:
@@ -108,6 +106,11 @@ class Equations:
         found = look.x if of == "x" else look.denoised if of == "denoised" else look.again[-1]
         assert found is not None
         return found
+
+
+def _back(last: int, of: Of) -> tuple[Part, ...]:
+    """What was, one step ago to ``last`` steps ago."""
+    return tuple((of, back) for back in range(1, last + 1))
 
 
 def fitted(parts: Sequence[Part], tensors: Sequence[Tensor], x_next: Tensor) -> Equation:

@@ -94,7 +94,7 @@ def _facts(role: str, watch: Stopwatch) -> PartFacts:
         dtype=str(weights[0].dtype).removeprefix("torch."),
         device=weights[0].device.type,
         calls=watch.calls,
-        milliseconds=1000 * watch.seconds if watch.calls else None,
+        milliseconds=1000 * watch.seconds,
         shape_in=watch.shape_in,
         shape_out=watch.shape_out,
     )
