@@ -23,6 +23,7 @@ from tintype.checkpoints.folder import save_folder
 from tintype.checkpoints.load import load
 from tintype.pipeline.outputs import read_record
 from tintype.pipeline.settings import Settings
+from tintype.speed import tile
 
 ROOT = Path(__file__).resolve().parents[2]
 TINTYPE = [sys.executable, "-m", "tintype"]
@@ -136,6 +137,14 @@ def test_all_options_at_once(tintype):
     assert settings.seed == 2**64 - 1
 
 
+@pytest.mark.parametrize(("said", "sizes"), [("auto", []), ("off", []), ("64", [64])])
+def test_tiles(tintype, monkeypatch, said, sizes):
+    found, decode = [], tile.decode_in_tiles
+    monkeypatch.setattr(tile, "decode_in_tiles", lambda *given: found.append(given[-1]) or decode(*given))
+    status, _, _ = tintype("text2img", "a red boat", "--steps", 1, "--tile", said)
+    assert (status, found) == (0, sizes)
+
+
 def test_img2img_and_inpaint(tintype, picture):
     status, out, _ = tintype("img2img", picture, "a red boat", "--strength", 0.5, "-o", "out.webp")
     assert (status, out) == (0, "out.webp\n")
@@ -167,6 +176,8 @@ def test_notices_go_to_stderr(tintype, picture):
         (["text2img", "a", "--model", "no/such/folder"], "no/such/folder"),
         (["text2img", "a", "--device", "abacus"], "abacus"),
         (["text2img", "a", "--dtype", "int8"], "float32"),
+        (["text2img", "a", "--tile", "on"], "auto, off"),
+        (["text2img", "a", "--tile", "8"], "64"),
         (["text2img", "a", "-o", "a.bmp"], ".bmp"),
         (["text2img", "a", "-o", "in.png/sub"], "cannot be written"),
         (["img2img", "missing.png", "a"], "missing.png"),
