@@ -90,8 +90,8 @@ def encode_in_tiles(autoencoder: Autoencoder, pixels: Tensor, size: int) -> Diag
 def decode_in_tiles(autoencoder: Autoencoder, latents: Tensor, size: int) -> Tensor:
     """``autoencoder.decode(latents)``: raw latents (b c h w) -> pixels (b 3 H W). No gradients."""
     decoder, budget = autoencoder.decoder, size**2 * autoencoder.config.channels[0]
-    start = Stored(_convolve(decoder.conv_in, Stored(autoencoder.post_quant_conv(latents)), budget))
-    x: Map = _middle(decoder.mid, start, budget)
+    x: Map = Stored(autoencoder.post_quant_conv(latents))
+    x = _middle(decoder.mid, Stored(_convolve(decoder.conv_in, x, budget)), budget)
     for index, level in enumerate(decoder.up):
         assert isinstance(level, Level)
         x = _resnets(level, x, budget)
@@ -114,9 +114,8 @@ def _resnets(level: Level, x: Map, budget: int) -> Stored:
 def _resnet(block: ResnetBlock, x: Map, budget: int) -> Tensor:
     """``block(x)``. Where the way past the convolutions leaves a map as it is, the sum is written over that map."""
     _, channels, height, width = x.shape
-    in_place = isinstance(x, Stored) and isinstance(block.shortcut, nn.Identity)
-    out = x.tensor if in_place else None
-    hidden = None
+    out = x.tensor if isinstance(x, Stored) and isinstance(block.shortcut, nn.Identity) else None
+    in_place, hidden = out is not None, None
     first = normalization(block.norm1, x, budget)
     for start, stop in strips(height, width * max(channels, block.conv1.out_channels), budget):
         rows, inner = bordered(x, start, stop)
