@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tintype.checkpoints.again import again
     from tintype.checkpoints.load import load
     from tintype.errors import (
         CheckpointError,
@@ -40,6 +41,7 @@ _ERRORS = (
     "TrainingError",
 )
 _HOMES = {
+    "again": "tintype.checkpoints.again",
     "load": "tintype.checkpoints.load",
     "Conditioning": "tintype.types",
     "Run": "tintype.pipeline.run",
@@ -63,6 +65,7 @@ __all__ = [
     "TintypeError",
     "TrainingError",
     "__version__",
+    "again",
     "load",
 ]
 

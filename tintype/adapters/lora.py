@@ -280,7 +280,7 @@ class _Adapted:
         self.terms: list[_Term] = []
 
     def __call__(self, x: Tensor) -> Tensor:
-        out = type(self.layer).forward(self.layer, x)
+        out = type(self.layer).forward(self.layer, x)  # pyright: ignore[reportArgumentType]
         for term in self.terms:
             if term.scale:
                 out = out + term(x)
@@ -316,7 +316,7 @@ def _weigh(layer: Layer) -> None:
     weight, bias, terms = vars(layer)["_unmerged"]
     if not terms:
         layer.weight.data = weight
-        if layer.bias is not None:
+        if layer.bias is not None and bias is not None:
             layer.bias.data = bias
         del vars(layer)["_unmerged"]
         return
@@ -325,7 +325,7 @@ def _weigh(layer: Layer) -> None:
         total = total + term.scale * term.delta.dense(weight.shape).to(weight.device)
     layer.weight.data = total.to(weight.dtype)
     shifts = [term.scale * shift.to(bias) for term in terms if (shift := term.delta.bias()) is not None]
-    if bias is not None and shifts:
+    if layer.bias is not None and shifts:
         layer.bias.data = bias + sum(shifts)
 
 

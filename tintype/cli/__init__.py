@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tintype.cli.again import again
 from tintype.cli.draw import img2img, inpaint, text2img
 from tintype.cli.files import convert, inspect
 from tintype.cli.studio import studio
@@ -53,6 +54,6 @@ def _tintype(
     pass
 
 
-for command in (text2img, img2img, inpaint, convert, inspect, studio):
+for command in (text2img, img2img, inpaint, again, studio, convert, inspect):
     app.command()(command)
 app.add_typer(train, name="train")

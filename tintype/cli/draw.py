@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tintype.pipeline.run import Run
     from tintype.pipeline.stable_diffusion import StableDiffusion
 
+LOADING = ("vae", "prediction", "zero_terminal_snr", "ema", "variant", "revision", "offline")
+"""The options that say how a model is loaded, by their names in ``tintype.load``."""
+
 
 def _shared(
     prompts: Annotated[
@@ -33,8 +36,18 @@ def _shared(
     ] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to steer away from.")] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A model's folder; without it, the model in the box.")
+        str | None,
+        typer.Option("--model", "-m", help="A file, a folder, or a Hub name; without it, the model in the box."),
     ] = None,
+    vae: Annotated[str | None, typer.Option(help="Another autoencoder: a file, a folder, or a Hub name.")] = None,
+    prediction: Annotated[str | None, typer.Option(help="eps, v or x0, where the model's own word is wrong.")] = None,
+    zero_terminal_snr: Annotated[
+        bool | None, typer.Option("--zero-terminal-snr/--no-zero-terminal-snr", help="The schedule ends in noise.")
+    ] = None,
+    ema: Annotated[bool, typer.Option("--ema", help="The averaged weights of a file that holds both.")] = False,
+    variant: Annotated[str | None, typer.Option(help="fp16, for a folder's files of that name.")] = None,
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit of a Hub name.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use only what was fetched before.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A folder, or the picture's file name.  [default: outputs]")
     ] = None,
@@ -49,6 +62,7 @@ def _shared(
         tuple[float, float] | None, typer.Option(help="Guide only between two sigmas.", metavar="LOW HIGH")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the first picture.  [default: random]")] = None,
+    noise: Annotated[str, typer.Option(help="Whose start noise the seed means: cpu, or philox, a GPU's.")] = "cpu",
     sampler: Annotated[str | None, typer.Option(help="ddim, euler, euler_a, heun, dpmpp_2m ...")] = None,
     eta: Annotated[float | None, typer.Option(help="0 to 1: the fresh noise of each step.")] = None,
     spacing: Annotated[
@@ -60,6 +74,10 @@ def _shared(
     emphasis: Annotated[str, typer.Option(help="Whose arithmetic (word:1.3) follows: a1111 or comfy.")] = "a1111",
     loras: Annotated[
         list[str] | None, typer.Option("--lora", metavar="NAME[:STRENGTH]", help="A LoRA, by name or path; repeatable.")
+    ] = None,
+    embeddings: Annotated[
+        list[str] | None,
+        typer.Option("--embedding", metavar="NAME", help="A textual inversion, by name or path; repeatable."),
     ] = None,
     original_size: Annotated[tuple[int, int] | None, typer.Option(help="SDXL.", metavar="HEIGHT WIDTH")] = None,
     crop: Annotated[tuple[int, int] | None, typer.Option(help="SDXL.", metavar="TOP LEFT")] = None,
@@ -96,22 +114,25 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         as_json: bool,
         spacing: str | None,
         loras: list[str] | None,
+        embeddings: list[str] | None,
         **options: Any,
     ) -> None:
         start = time.perf_counter()
+        loading = {name: options.pop(name) for name in LOADING}
         options["prompt"] = (prompt, *prompts) if prompts else prompt
         options["spacing"] = _spacing(spacing)
         options["loras"] = [_lora(text) for text in loras or ()]
         preview = chosen_preview(preview)
+        options["embeddings"] = embeddings or ()
         _check(output, {name: value for name, value in options.items() if name not in ("image", "mask")})
-        sd = _load(model, device, dtype, threads)
+        sd = load_model(model, device, dtype, threads, **loading)
         run = command(sd, **options)
         for notice in run.notices:
             say(notice)
-        if sd.conditioner.unknown(run.settings.prompts) and model is None:
+        if model is None and run.unknown:
             say(f"For any words: tintype {command.__name__} --model FOLDER-OF-A-BIG-CHECKPOINT {shlex.quote(prompt)}")
         with stop_on_interrupt(run):
-            _watch(run, preview)
+            watch(run, preview)
             paths = _save(run, output)
         _tell(run, paths, time.perf_counter() - start, as_json)
 
@@ -163,14 +184,24 @@ def _check(output: Path | None, settings: dict[str, Any]) -> None:
     output_place(output, "picture")
 
 
-def _load(model: str | None, device: str | None, dtype: str | None, threads: int | None) -> "StableDiffusion":
+def load_model(
+    model: str | None, device: str | None, dtype: str | None, threads: int | None, **options: Any
+) -> "StableDiffusion":
+    """The model that a command's options ask for; its hash is computed from now on, for the pictures that it draws.
+
+    ``options``: those of ``tintype.load``.
+    """
     import torch
 
     import tintype
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return tintype.load(model, device=device_named(device), dtype=dtype_named(dtype), progress=say_download())
+    place, precision = device_named(device), dtype_named(dtype)
+    sd = tintype.load(model, device=place, dtype=precision, progress=say_download(), **options)
+    if sd.origin is not None:
+        sd.origin.begin_hashing()
+    return sd
 
 
 def device_named(name: str | None) -> "torch.device | None":
@@ -214,10 +245,10 @@ def _lora(text: str) -> tuple[str, float]:
         return text, 1.0
 
 
-def _watch(run: "Run", preview: str) -> None:
+def watch(run: "Run", preview: str | None = None) -> None:
     """Run to the end, showing how far it is, and the picture where the terminal can."""
-    if (kind := preview_kind(preview)) is not None:
-        watch_develop(run, preview, kind)
+    if (kind := preview_kind(chosen_preview(preview))) is not None:
+        watch_develop(run, chosen_preview(preview), kind)
         return
     if not sys.stderr.isatty():
         told = time.monotonic()
@@ -246,26 +277,14 @@ def _watch(run: "Run", preview: str) -> None:
 
 def _save(run: "Run", output: Path | None) -> list[Path]:
     """Decode and write every picture, with what made it."""
-    import torch
+    from tintype.pipeline.provenance import save_picture
 
-    import tintype
-    from tintype.pipeline.outputs import output_place, save_image, slug
-
-    made_by = {
-        "tintype": tintype.__version__,
-        "torch": torch.__version__,
-        "device": run.model.device.type,
-        "dtype": str(run.model.dtype).removeprefix("torch."),
-        "model": run.model.name,
-        "settings": run.settings.to_dict(),
-    }
-    if run.steps_done < len(run):
-        made_by["stopped_after"] = run.steps_done
     paths = []
-    for index, (image, seed) in enumerate(zip(run.images, run.seeds, strict=True)):
-        prompt = run.settings.prompts[index // run.settings.batch_size]
-        place = output_place(output, f"{slug(prompt)}-{seed}")
-        paths.append(save_image(image, place, {"index": index} | made_by))
+    for index in range(len(run.images)):
+        path, notices = save_picture(run, index, output)
+        for notice in notices:
+            say(notice)
+        paths.append(path)
     return paths
 
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tintype.cli.again import tell_picture
 from tintype.cli.terminal import say
 
 if TYPE_CHECKING:
     from tintype.checkpoints.inspection import Report
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif")
 SHOWN = 100
 """Characters of a metadata value."""
 
@@ -51,10 +53,13 @@ def convert(
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A file of weights, or a model's folder.", metavar="FILE")],
+    path: Annotated[Path, typer.Argument(help="A file of weights, a model's folder, or a picture.", metavar="FILE")],
     as_json: Annotated[bool, typer.Option("--json", help="Tell everything as one JSON object.")] = False,
 ) -> None:
-    """Tell what a file of weights is, without loading it."""
+    """Tell what a file of weights is, without loading it, or how a picture was made."""
+    if path.suffix.lower() in PICTURES and path.is_file():
+        tell_picture(path, as_json)
+        return
     from tintype.checkpoints.inspection import inspect as inspect_file
 
     report = inspect_file(path)
