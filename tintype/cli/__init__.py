@@ -54,6 +54,6 @@ def _tintype(
     pass
 
 
-for command in (text2img, img2img, inpaint, again, studio, convert, inspect):
+for command in (text2img, img2img, inpaint, again, convert, inspect, studio):
     app.command()(command)
 app.add_typer(train, name="train")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tintype.pipeline.run import Run
     from tintype.pipeline.stable_diffusion import StableDiffusion
+    from tintype.speed import Tiling
 
 LOADING = ("vae", "prediction", "zero_terminal_snr", "ema", "variant", "revision", "offline")
 """The options that say how a model is loaded, by their names in ``tintype.load``."""
@@ -87,6 +88,10 @@ def _shared(
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     threads: Annotated[int | None, typer.Option(help="How many CPU threads to use.", min=1)] = None,
+    tile: Annotated[
+        str,
+        typer.Option(help="Decode in tiles: auto (above 768x768), off, or a size in pixels."),
+    ] = "auto",
     preview: Annotated[
         str | None, typer.Option(help="Watch it develop: off, fast, full.  [default: fast on a terminal]")
     ] = None,
@@ -110,6 +115,7 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         device: str | None,
         dtype: str | None,
         threads: int | None,
+        tile: str,
         preview: str | None,
         as_json: bool,
         spacing: str | None,
@@ -122,10 +128,12 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         options["prompt"] = (prompt, *prompts) if prompts else prompt
         options["spacing"] = _spacing(spacing)
         options["loras"] = [_lora(text) for text in loras or ()]
-        preview = chosen_preview(preview)
         options["embeddings"] = embeddings or ()
+        tiling = _tiling(tile)
+        preview = chosen_preview(preview)
         _check(output, {name: value for name, value in options.items() if name not in ("image", "mask")})
         sd = load_model(model, device, dtype, threads, **loading)
+        sd.tiling = tiling
         run = command(sd, **options)
         for notice in run.notices:
             say(notice)
@@ -236,6 +244,17 @@ def _spacing(text: str | None) -> str | list[float] | None:
         raise SettingsError(f"spacing is {text!r}; expected a name, or sigmas with commas: 14.6,5,1,0.") from None
 
 
+def _tiling(text: str) -> "Tiling | None":
+    """What ``--tile`` says: auto, off, or the size of tiles into which every picture is then taken apart."""
+    from tintype.speed import Tiling
+
+    if text in ("auto", "off"):
+        return Tiling() if text == "auto" else None
+    if not text.isdecimal():
+        raise SettingsError(f"tile is {text!r}; expected auto, off, or a number of pixels.")
+    return Tiling(size=int(text), above=0)
+
+
 def _lora(text: str) -> tuple[str, float]:
     """A name or path, and behind the last colon a strength; without one, 1."""
     name, _, strength = text.rpartition(":")
@@ -245,10 +264,10 @@ def _lora(text: str) -> tuple[str, float]:
         return text, 1.0
 
 
-def watch(run: "Run", preview: str | None = None) -> None:
+def watch(run: "Run", preview: str = "off") -> None:
     """Run to the end, showing how far it is, and the picture where the terminal can."""
-    if (kind := preview_kind(chosen_preview(preview))) is not None:
-        watch_develop(run, chosen_preview(preview), kind)
+    if (kind := preview_kind(preview)) is not None:
+        watch_develop(run, preview, kind)
         return
     if not sys.stderr.isatty():
         told = time.monotonic()
