@@ -12,7 +12,8 @@ import pytest
 from tests.contracts.repository import PACKAGE, ROOT
 
 ROWS = [
-    "cli studio",
+    "cli",
+    "studio",
     "illustrate",
     "evaluation",
     "training",

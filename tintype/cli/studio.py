@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from tintype.cli.terminal import say, say_download
+from tintype.cli.draw import load_model
+from tintype.cli.terminal import say
 from tintype.errors import MissingExtraError
 
 PORT = 8420
@@ -25,6 +26,7 @@ def studio(
         str | None, typer.Option(help="cpu, cuda, cuda:1, mps ...  [default: a GPU if there is one]")
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    threads: Annotated[int | None, typer.Option(help="How many CPU threads to use.", min=1)] = None,
 ) -> None:
     """Draw in the browser: a page on this machine, for this machine alone."""
     try:
@@ -34,10 +36,7 @@ def studio(
             raise
         raise MissingExtraError(f'The studio needs {error.name}: pip install "tintype[studio]".') from error
 
-    import tintype
-    from tintype.cli.draw import device_named, dtype_named
-
-    sd = tintype.load(model, device=device_named(device), dtype=dtype_named(dtype), progress=say_download())
+    sd = load_model(model, device, dtype, threads)
     for notice in sd.notices:
         say(notice)
 

@@ -32,9 +32,10 @@ def settings_from(values: Any) -> Settings:
             raise SettingsError(f"{name} is {side}; expected at most {LARGEST_SIDE} in the studio.")
     if settings.mask_sha256 is not None or settings.latents_sha256 is not None:
         raise SettingsError("This picture was drawn with a mask or with given noise, which the studio does not keep.")
-    for name, _ in (*settings.loras, *split_loras(settings.prompts[0])[1]):
+    loras = (*settings.loras, *split_loras(settings.prompts[0])[1])
+    for name in (*(name for name, _ in loras), *settings.embeddings):
         if name != name.strip(" .") or any(sign in name for sign in "/\\~:\0"):
-            raise SettingsError(f"The LoRA {name!r} is a path; in the studio give the name of one in its folders.")
+            raise SettingsError(f"{name!r} is a path; in the studio give the name of a file in the model's folders.")
     return settings
 
 

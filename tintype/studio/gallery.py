@@ -14,13 +14,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 
-import tintype
 from tintype.errors import ImageError
 from tintype.images import read_picture
-from tintype.pipeline.outputs import output_place, read_record, save_image, slug
+from tintype.pipeline.outputs import read_record, save_image
+from tintype.pipeline.provenance import save_picture
 from tintype.pipeline.run import Run
 from tintype.pipeline.settings import Settings
 from tintype.studio.exchange import settings_of_one, settings_to_page
@@ -58,19 +57,8 @@ class Gallery:
 
     def save(self, run: Run) -> Made:
         """Decode and keep the picture of a run."""
-        stopped = run.steps_done if run.steps_done < len(run) else None
-        record = {
-            "tintype": tintype.__version__,
-            "torch": torch.__version__,
-            "device": run.model.device.type,
-            "dtype": str(run.model.dtype).removeprefix("torch."),
-            "model": run.model.name,
-            "settings": run.settings.to_dict(),
-            "index": 0,
-        }
-        record |= {} if stopped is None else {"stopped_after": stopped}
-        name = f"{slug(run.settings.prompts[0])}-{run.seeds[0]}"
-        made = self.made(save_image(run.images[0], output_place(self.folder / ".", name), record).name)
+        path, _ = save_picture(run, 0, self.folder)
+        made = self.made(path.name)
         assert made is not None, "what was just written has settings"
         return made
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import tintype.illustrate
 from tintype.errors import MissingExtraError
 from tintype.studio.exchange import settings_from
 from tintype.studio.jobs import Event, Job
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 def can_illustrate() -> bool:
     """Whether this installation has what makes pages."""
     try:
-        return _pages() is not None
-    except (ModuleNotFoundError, MissingExtraError):
+        return _illustrate() is not None
+    except MissingExtraError:
+        return False
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("tintype"):
+            raise
         return False
 
 
@@ -28,6 +33,8 @@ def page_job(studio: Studio, made: Made) -> Job:
     """The job that makes the page of a picture: it lies beside the picture, under its name."""
     settings = settings_from(made.settings)
     image = None if settings.image_sha256 is None else studio.gallery.dropped(settings.image_sha256)
+    illustrate = _illustrate()
+    assert illustrate is not None, "who asks has asked can_illustrate"
     others = {name: value for name, value in vars(settings).items() if name != "prompt"}
     place = studio.gallery.folder / made.name
 
@@ -38,12 +45,12 @@ def page_job(studio: Studio, made: Made) -> Job:
             stages.append(stage)
             job.tell("step", done=len(stages), stage=stage)
 
-        page = _pages().illustrate(studio.sd, settings.prompt, image=image, progress=progress, **others)
+        page = illustrate(studio.sd, settings.prompt, image=image, progress=progress, **others)
         page.save(place.with_suffix(".html"))
         return Event("made", {"page": place.with_suffix(".html").name})
 
     return Job(work)
 
 
-def _pages() -> Any:
-    return importlib.import_module("tintype.illustrate.page")
+def _illustrate() -> Callable[..., Any] | None:
+    return getattr(tintype.illustrate, "illustrate", None)

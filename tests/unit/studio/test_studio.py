@@ -156,6 +156,7 @@ IMPOSSIBLE = [
     ({"nonsense": 1}, "nonsense"),
     ({"prompt": "a <lora:../../secret:1>"}, "path"),
     ({"loras": [["/etc/passwd", 1]]}, "path"),
+    ({"embeddings": ["../secret.pt"]}, "path"),
     ({"image_sha256": "../../x"}, "drop it again"),
 ]
 
