@@ -74,8 +74,9 @@ class _LearntTerm:
         self._alpha_over_rank = lora.alpha / lora.rank
 
     def __call__(self, x: Tensor) -> Tensor:
-        factors = (self._down.to(self.layer.weight), self._up.to(self.layer.weight))
-        return self._alpha_over_rank * added(self.layer, x, factors)
+        if x.dtype == self._down.dtype or torch.is_autocast_enabled(x.device.type):
+            return self._alpha_over_rank * added(self.layer, x, (self._down, self._up))
+        return (self._alpha_over_rank * added(self.layer, x.float(), (self._down, self._up))).to(x.dtype)
 
 
 def transformer_layers(unet: nn.Module) -> list[str]:

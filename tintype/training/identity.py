@@ -38,6 +38,26 @@ def claim(folder: Path, made_from: Mapping[str, object]) -> None:
         )
 
 
+def kept(path: Path, stated: Mapping[str, str]) -> dict[str, str]:
+    """What was stated once and holds from then on: ``stated`` is added to what stands in ``path``, and all returned.
+
+    Raises TrainingError where something else was stated before.
+    """
+    there: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    for name, value in stated.items():
+        if there.get(name, value) != value:
+            raise TrainingError(
+                f"{path.parent} was begun with {name}={there[name]}, not {value}. Say --folder for another run."
+            )
+    found = {**there, **stated}
+    if found != there:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.write_text(json.dumps(found, indent=1) + "\n")
+        beside.rename(path)
+    return found
+
+
 def weights_hash(network: nn.Module) -> str:
     """SHA-256 over the names and values of a network's weights, whatever file they came from."""
     digest = hashlib.sha256()

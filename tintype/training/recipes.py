@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
@@ -102,6 +103,27 @@ class ChainRecipe:
     autoencoder: AutoencoderRecipe
     denoiser: DenoiserRecipe
     seed: int = 0
+    data: str | None = None  # a place of pictures with captions to learn from; None: scenes are drawn
+    flip: bool = False  # of those pictures: each is seen as it is and mirrored
+
+    def of_data(self, data: str, size: int | None = None, flip: bool = False) -> ChainRecipe:
+        """The same networks and dials for anybody's pictures, squares of ``size`` pixels.
+
+        SettingsError for a size that the networks cannot halve often enough.
+        """
+        size = size or self.size
+        patch, factor = self.clip.image.patch_size, self.autoencoder.autoencoder.factor
+        grid = math.lcm(patch, factor * 2 ** (len(self.denoiser.unet.channels) - 1))
+        if size < grid or size % grid:
+            raise SettingsError(f"size is {size}; expected a multiple of {grid}, which this recipe's networks divide.")
+        return replace(
+            self,
+            data=data,
+            size=size,
+            flip=flip,
+            clip=replace(self.clip, image=replace(self.clip.image, image_size=size)),
+            autoencoder=replace(self.autoencoder, crop=min(self.autoencoder.crop, size)),
+        )
 
 
 SMALL = ChainRecipe(
