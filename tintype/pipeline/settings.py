@@ -78,6 +78,8 @@ class Settings:
     """By whose arithmetic ``(word:1.3)`` counts."""
     loras: Sequence[tuple[str, float]] = ()
     """LoRA files for this run alone: (name or path, strength)."""
+    embeddings: Sequence[str] = ()
+    """Textual inversions for this run alone, by name or path. Those that a prompt names in its words are found too."""
     original_size: Pair | None = None
     """SDXL: (height, width) that the picture pretends to have had."""
     crop: Pair | None = None
@@ -135,6 +137,9 @@ class Settings:
         if self.noise not in ("cpu", "philox"):
             raise SettingsError(f"noise is {self.noise!r}; expected 'cpu' or 'philox'.")
         self._loras()
+        if isinstance(self.embeddings, str) or not all(isinstance(name, str) and name for name in self.embeddings):
+            raise SettingsError(f"embeddings is {self.embeddings!r}; expected names or paths: ['style.safetensors'].")
+        self._set("embeddings", tuple(self.embeddings))
         for name in ("sampler", "image_sha256", "mask_sha256", "latents_sha256"):
             if not isinstance(getattr(self, name), str | None):
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; expected a string.")

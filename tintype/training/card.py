@@ -22,7 +22,7 @@ from tintype.training.latents import encode_pictures
 from tintype.training.pictures import scene_of, to_signed
 from tintype.training.shards import Shards
 from tintype.training.tasks import DiffusionTask
-from tintype.training.tasks.contrastive import token_ids
+from tintype.training.words import token_ids
 
 UNSEEN_SEED = 1_000_003
 """Scenes for measuring come from a series of their own, so that none was trained on."""

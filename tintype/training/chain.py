@@ -31,8 +31,10 @@ from tintype.training.pictures import DrawnScenes, draw_scenes, scene_of
 from tintype.training.recipes import AutoencoderRecipe, ChainRecipe, ClipRecipe, DenoiserRecipe
 from tintype.training.shards import Shards
 from tintype.training.state import load_newest_state
+from tintype.training.stored import StoredLatents
 from tintype.training.tasks import ContrastiveTask, DiffusionTask, ReconstructionTask
 from tintype.training.tasks.contrastive import initialize
+from tintype.training.words import OneTower
 
 CAPTIONS_FOR_TOKENIZER = 20_000
 
@@ -97,15 +99,9 @@ class Chain:
 
     def diffusion_task(self, recipe: DenoiserRecipe, unet: UNet, latents: Shards) -> DiffusionTask:
         """What the noise predictor learns: the loss on some latents, told what the text tower makes of their words."""
-        return DiffusionTask(
-            unet,
-            latents,
-            self.scaling_factor(),
-            self.text_encoder(),
-            self.tokenizer(),
-            self.schedule(recipe),
-            recipe,
-        )
+        examples = StoredLatents(latents, self.scaling_factor(), factor=self.recipe.autoencoder.autoencoder.factor)
+        words = OneTower(self.text_encoder(), self.tokenizer())
+        return DiffusionTask(unet, examples, words, self.schedule(recipe), recipe)
 
     def scaling_factor(self) -> float:
         """What brings this autoencoder's latents to unit size."""

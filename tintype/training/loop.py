@@ -11,7 +11,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,6 +36,16 @@ class Task(Protocol):
     @property
     def model(self) -> nn.Module:
         """The network whose weights are learnt."""
+        ...
+
+    @property
+    def network(self) -> nn.Module:
+        """What computes: the model, or what the model is attached to."""
+        ...
+
+    @property
+    def shapes(self) -> Sequence[int] | None:
+        """The bucket of each picture; None where all are of one size."""
         ...
 
     @property
@@ -106,7 +116,8 @@ class Training:
         while self.seen < recipe.pictures and not self._stop.is_set():
             started = time.perf_counter()
             stop = min(self.seen + recipe.batch_size, recipe.pictures)
-            batch = self.task.batch(visits(recipe.seed, self.task.num_pictures, self.seen, stop))
+            task = self.task
+            batch = task.batch(visits(recipe.seed, task.num_pictures, self.seen, stop, task.shapes))
             loss, metrics, grad_norm = self._gradient(batch)
             lr = recipe.lr_at(self.seen)
             if math.isfinite(loss) and math.isfinite(grad_norm):
@@ -149,7 +160,7 @@ class Training:
         model = self.task.model
         device = next(model.parameters()).device.type
         self.optimizer.zero_grad()
-        with attend_with(model, attend_by_matmul), torch.autocast(device, torch.bfloat16, self.recipe.bf16):
+        with attend_with(self.task.network, attend_by_matmul), torch.autocast(device, torch.bfloat16, self.recipe.bf16):
             loss, metrics = self.task.loss(batch)
             loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), self.recipe.clip_norm)

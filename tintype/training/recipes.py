@@ -58,13 +58,36 @@ class AutoencoderRecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenoiserRecipe(Recipe):
+class NoiseRecipe(Recipe):
+    """What all trainings of noise prediction share."""
+
+    weighting: str | None = None  # None | "min_snr"
+    caption_dropout: float = 0.1  # share of pictures shown without their caption, for guidance
+    offset_noise: float = 0.0  # how much of the noise is one number for a whole channel
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserRecipe(NoiseRecipe):
     """Noise prediction in latents, steered by text."""
 
     unet: UNetConfig
     prediction: str = "v"  # "eps" | "v" | "x0"
-    weighting: str | None = None  # None | "min_snr"
-    caption_dropout: float = 0.1  # share of pictures shown without their caption, for guidance
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraRecipe(NoiseRecipe):
+    """A LoRA for a model that is there: on the transformers of its UNet, and where asked for on more."""
+
+    rank: int = 8
+    alpha: float | None = None  # None: as large as the rank
+    text_encoder: bool = False
+    convolutions: bool = False
+    size: int | None = None  # of pictures, by their area; None: as the model draws
+    buckets: bool = True  # pictures keep their shape, about
+    crops: int = 1  # places of each picture, chosen beforehand
+    flip: bool = False
+    max_broken: float = 0.05  # share of pictures that may be unreadable
+    checkpointing: bool = False  # blocks are computed twice and not remembered: less memory, a third more work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +195,24 @@ TINY = ChainRecipe(
 CHAINS = {"small": SMALL, "tiny": TINY}
 """The recipes by name."""
 
+LORAS = {
+    "box": LoraRecipe(
+        pictures=3_200, batch_size=8, lr=1e-3, warmup=160, cooldown=800, weighting="min_snr", ema=0.99, bf16=False
+    ),
+    "sd": LoraRecipe(
+        pictures=6_000,
+        batch_size=4,
+        lr=2e-4,
+        warmup=400,
+        cooldown=2_000,
+        rank=16,
+        weighting="min_snr",
+        checkpointing=True,
+    ),
+    "tiny": LoraRecipe(pictures=64, batch_size=4, lr=3e-3, warmup=0, rank=4, bf16=False),
+}
+"""LoRA recipes by name: for the model in the box, for Stable Diffusion 1, 2 and XL, and a try of seconds."""
+
 R = TypeVar("R", bound=Recipe)
 
 
@@ -205,6 +246,7 @@ def _read_optional(read: type) -> Any:
 
 _READERS: dict[Any, Any] = {
     int: int,
+    int | None: _read_optional(int),
     float: float,
     str: str,
     bool: _read_bool,
