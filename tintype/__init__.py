@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tintype.version import __version__
+
 if TYPE_CHECKING:
     from tintype.checkpoints.again import again
     from tintype.checkpoints.load import load
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from tintype.pipeline.stable_diffusion import StableDiffusion
     from tintype.types import Conditioning, Step
 
-__version__ = "0.1.0"
 
 _ERRORS = (
     "CheckpointError",

@@ -185,8 +185,10 @@ class Again:
             before = f"{recalled.model or 'of no name'} ({recalled.model_hash[:10]})"
             self._differences.append(f"model was {before}, now {self.model.name} ({(now or 'of no file')[:10]})")
         if recalled.record is None:
-            if recalled.vae is not None:
-                self._notices.append(f"VAE {recalled.vae[:60]}: give it with vae, if it is not the model's own")
+            if recalled.vae is not None and (origin is None or origin.vae is None):
+                self._notices.append(
+                    f"VAE {recalled.vae[:60]}: not known here; give it as vae, if it is not the model's"
+                )
             self._notices += self._differences
             return
         vae = origin.vae_sha256() if origin else None
@@ -271,10 +273,13 @@ def _find_model(recalled: Recollection) -> Path | None:
 
 
 def _find_vae(recalled: Recollection) -> Path | None:
-    if recalled.vae_hash is None or recalled.record is None:
+    if recalled.vae_hash is None:
         return None
-    for path in known_models(recalled.vae_hash):
-        return path
+    if recalled.record is not None or is_short_hash(recalled.vae_hash):
+        for path in known_models(recalled.vae_hash):
+            return path
+    if recalled.record is None:  # the text goes on without it, with a notice
+        return None
     raise CheckpointError(
         f"{recalled.path} was drawn with another autoencoder, of hash {recalled.vae_hash}, which is not known on this "
         "machine. Give its file or folder with --vae (vae= in Python)."

@@ -1,9 +1,9 @@
 """SHA-256 of weight files: computed once, in the background if wished, and remembered on the disk.
 
-A file's hash is kept under the user's cache folder (XDG_CACHE_HOME, else ~/.cache) in a small file of its own, together
-with the size, time and inode that it held for; when one of them changes, it is computed anew. Every such file appears
-whole under its final name, so that several processes may read and write at once. Where nothing can be written, hashes
-are computed again by every process.
+A file's hash is kept in the user's cache folder (TINTYPE_CACHE, else ``tintype`` in XDG_CACHE_HOME or ~/.cache) in a
+small file of its own, together with the size, time and inode that it held for; when one of them changes, it is computed
+anew. Every such file appears whole under its final name, so that several processes may read and write at once. Where
+nothing can be written, hashes are computed again by every process.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ def known_models(prefix: str) -> Iterator[Path]:
                 holds = files_sha256([Path(path) / str(name) for name in files], Path(path)) == sha256
             else:
                 holds = _read_note(note, Path(path), _state(Path(path))) is not None
-        except (OSError, ValueError):  # gone, or no path at all
+        except FileNotFoundError:
+            note.unlink(missing_ok=True)
+            continue
+        except (OSError, ValueError):  # not to be read now, or no path at all
             continue
         if holds:
             yield Path(path)
@@ -100,7 +103,7 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 def _folder() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "tintype" / "hashes"
+    return Path(os.environ.get("TINTYPE_CACHE") or f"{home}/tintype").expanduser() / "hashes"
 
 
 def _note(path: Path, *names: str) -> Path:

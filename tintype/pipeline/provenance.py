@@ -19,6 +19,7 @@ from tintype.pipeline.embedded import fits
 from tintype.pipeline.infotext import build
 from tintype.pipeline.outputs import FORMATS, output_place, save_image, slug
 from tintype.text.tags import split_loras
+from tintype.version import __version__
 
 if TYPE_CHECKING:
     from tintype.pipeline.run import Run
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 
 def environment(model: StableDiffusion) -> dict[str, Any]:
     """All beside settings and weights that the bits of a picture depend on: versions, machine, threads, precision."""
-    import tintype
-
     return {
-        "tintype": tintype.__version__,
+        "tintype": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": machine_class(model.device),
@@ -69,8 +68,6 @@ def record_of(run: Run, index: int, image: Image.Image) -> dict[str, Any]:
 
 def parameters_of(run: Run, index: int) -> str:
     """A1111's text of one picture of a run."""
-    import tintype
-
     settings, origin = run.settings, run.model.origin
     prompt = settings.prompts[index // settings.batch_size]
     negative = settings.negative_prompts[index // settings.batch_size] if settings.negative_prompts else None
@@ -81,7 +78,7 @@ def parameters_of(run: Run, index: int) -> str:
     if origin is not None:
         hashes |= {"model": origin.sha256(), "vae": origin.vae_sha256()}
     values = a1111.values_of(
-        settings, index, run.model.schedule, model=run.model.name, hashes=hashes, version=tintype.__version__
+        settings, index, run.model.schedule, model=run.model.name, hashes=hashes, version=__version__
     )
     return build(prompt + tags, negative, values)
 

@@ -25,7 +25,7 @@ from tintype.pipeline.provenance import parameters_of, record_of, save_picture
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TINTYPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(hashes, "_known", {})
 
 

@@ -20,9 +20,9 @@ from tintype.layouts.hashes import data_sha256, file_sha256, files_sha256, known
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TINTYPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(hashes, "_known", {})
-    return tmp_path / "cache" / "tintype" / "hashes"
+    return tmp_path / "cache" / "hashes"
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_damaged_cache_is_none(weights, cache, note, monkeypatch):
 
 def test_a_cache_that_cannot_be_written_is_done_without(weights, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("TINTYPE_CACHE", str(tmp_path / "file"))
     assert file_sha256(weights) == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert list(known_models("")) == []
 
@@ -139,3 +139,19 @@ def test_kohyas_hash_does_not_see_the_metadata(tmp_path):
         save_file({"t": torch.arange(9.0)}, tmp_path / name, metadata=metadata)
     assert data_sha256(tmp_path / "a") == data_sha256(tmp_path / "b")
     assert file_sha256(tmp_path / "a") != file_sha256(tmp_path / "b")
+
+
+def test_where_the_cache_is(monkeypatch, tmp_path):
+    assert hashes._folder() == tmp_path / "cache" / "hashes"
+    monkeypatch.delenv("TINTYPE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert hashes._folder() == tmp_path / "tintype" / "hashes"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert hashes._folder() == Path.home() / ".cache" / "tintype" / "hashes"
+
+
+def test_notes_of_files_that_are_gone_go_too(weights, cache):
+    sha256 = file_sha256(weights)
+    weights.unlink()
+    assert list(known_models(sha256)) == []
+    assert list(cache.iterdir()) == []
