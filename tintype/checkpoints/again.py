@@ -63,7 +63,7 @@ class Again:
         if recalled.record is None:
             self._adapt_text()
         else:
-            self._differences += differences(recalled.record, environment(model))
+            self._differences += differences(recalled.record, environment(model, self.settings))
         self._compare_model()
 
     def runs(self) -> Iterator[Run]:

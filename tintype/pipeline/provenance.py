@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from tintype.pipeline.stable_diffusion import StableDiffusion
 
 
-def environment(model: StableDiffusion) -> dict[str, Any]:
+def environment(model: StableDiffusion, settings: Settings) -> dict[str, Any]:
     """All beside settings and weights that the bits of a picture depend on: versions, machine, threads, precision."""
+    width, height = settings.size
     return {
         "tintype": __version__,
         "torch": torch.__version__,
@@ -37,6 +38,7 @@ def environment(model: StableDiffusion) -> dict[str, Any]:
         "device": model.device.type,
         "dtype": str(model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
+        "tiles": tiles.size if (tiles := model.tiling) is not None and tiles.takes(height, width) else "none",
     }
 
 
@@ -54,7 +56,7 @@ def record_of(run: Run, index: int, image: Image.Image) -> dict[str, Any]:
     stopped = run.steps_done < len(run)
     return {
         "index": index,
-        **environment(model),
+        **environment(model, run.settings),
         "model": model.name,
         "model_sha256": origin and origin.sha256(),
         "vae_sha256": origin and origin.vae_sha256(),
@@ -110,7 +112,7 @@ def lora_files(settings: Settings, model: StableDiffusion) -> dict[str, Path]:
 def differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
     """What is not as it was recorded, of the things that can change the bits of a picture; unknown things are told."""
     told = []
-    for name in ("tintype", "torch", "machine", "device", "dtype", "threads"):
+    for name in ("tintype", "torch", "machine", "device", "dtype", "threads", "tiles"):
         before = record.get(name)
         if before is None:
             told.append(f"{name} was not recorded; now {now[name]}")
