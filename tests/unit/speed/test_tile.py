@@ -171,16 +171,17 @@ def measured(folder: Path, way: str, height: int, width: int, *options: object, 
     tiles = () if size is None else ("--size", size)
     words = [way, height, width, *options, *tiles, "--out", out]
     command = [sys.executable, "-m", "tests.unit.speed.peak_memory", *map(str, words)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MALLOC_MMAP_THRESHOLD_": str(MB)}  # glibc: give blocks back
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     print(way, f"{height}x{width}", *options, *(tiles or ("whole",)), done.stdout.strip())
     return json.loads(done.stdout)["peak"], load_file(out)["out"]
 
 
 def bound(way: str, height: int, width: int, channels: tuple[int, ...], size: int = 256) -> float:
-    """What tile.py states, in fp32: the maps that are kept, a few strips, and what the C library does not give back."""
+    """What tile.py states, in fp32: the maps that are kept, and a few strips; and small blocks that are not told."""
     kept = 2 * channels[0] + (channels[1] / 4 if way == "decode" else 0)
-    return 4 * (height * width * kept + 6 * size**2 * channels[0]) + 64 * MB
+    return 4 * (height * width * kept + 6 * size**2 * channels[0]) + 16 * MB
 
 
 def check_against_whole(folder: Path, way: str, height: int, width: int, channels: tuple[int, ...], *options) -> None:
@@ -190,7 +191,7 @@ def check_against_whole(folder: Path, way: str, height: int, width: int, channel
     print(f"{psnr(tiled, whole):.1f} dB, {peak / peak_whole:.2f} of the whole's memory")
     assert psnr(tiled, whole) > 100
     assert peak <= bound(way, height, width, channels)
-    assert peak < 0.65 * peak_whole
+    assert peak < 0.6 * peak_whole
 
 
 linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from /proc, on Linux")
