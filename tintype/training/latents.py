@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tintype.checkpoints.load import has_bf16
 from tintype.models import Autoencoder
 from tintype.training.draws import Draw
 from tintype.training.pictures import DrawnScenes, to_signed
@@ -22,7 +23,7 @@ def encode_pictures(pixels: Tensor, autoencoder: Autoencoder) -> Tensor:
     """(n 3 H W) uint8 -> raw latents (n c h w) bf16: the mean, which differs from a draw by very little."""
     device = next(autoencoder.parameters()).device
     batch = max(1, ENCODE_PIXELS // pixels[0, 0].numel())
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, has_bf16(device)):
         parts = [autoencoder.encode(to_signed(part.to(device))).mean for part in pixels.split(batch)]
     return torch.cat(parts).to("cpu", torch.bfloat16)
 

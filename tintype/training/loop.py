@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from tintype.checkpoints.load import has_bf16
 from tintype.errors import TrainingError
 from tintype.models import attend_by_matmul, attend_with
 from tintype.training.draws import Draw, visits
@@ -158,9 +159,10 @@ class Training:
 
     def _gradient(self, batch: Any) -> tuple[float, dict[str, float], float]:
         model = self.task.model
-        device = next(model.parameters()).device.type
+        device = next(model.parameters()).device
+        bf16 = has_bf16(device) if self.recipe.bf16 is None else self.recipe.bf16
         self.optimizer.zero_grad()
-        with attend_with(self.task.network, attend_by_matmul), torch.autocast(device, torch.bfloat16, self.recipe.bf16):
+        with attend_with(self.task.network, attend_by_matmul), torch.autocast(device.type, torch.bfloat16, bf16):
             loss, metrics = self.task.loss(batch)
             loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), self.recipe.clip_norm)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ class Recipe:
     ema: float | None = None  # decay per step; None keeps no average
     seed: int = 0
     save_every: int = 20_000  # pictures
-    bf16: bool = True  # compute in bf16, weights and optimizer in fp32
+    bf16: bool | None = None  # compute in bf16, weights and optimizer in fp32; None: where the device has it natively
 
     def lr_at(self, seen: int) -> float:
         """The learning rate after ``seen`` pictures."""
@@ -218,9 +219,7 @@ CHAINS = {"small": SMALL, "tiny": TINY}
 """The recipes by name."""
 
 LORAS = {
-    "box": LoraRecipe(
-        pictures=3_200, batch_size=8, lr=1e-3, warmup=160, cooldown=800, weighting="min_snr", ema=0.99, bf16=False
-    ),
+    "box": LoraRecipe(pictures=3_200, batch_size=8, lr=1e-3, warmup=160, cooldown=800, weighting="min_snr", ema=0.99),
     "sd": LoraRecipe(
         pictures=6_000,
         batch_size=4,
@@ -231,7 +230,7 @@ LORAS = {
         weighting="min_snr",
         checkpointing=True,
     ),
-    "tiny": LoraRecipe(pictures=64, batch_size=4, lr=3e-3, warmup=0, rank=4, bf16=False),
+    "tiny": LoraRecipe(pictures=64, batch_size=4, lr=3e-3, warmup=0, rank=4),
 }
 """LoRA recipes by name: for the model in the box, for Stable Diffusion 1, 2 and XL, and a try of seconds."""
 
@@ -262,7 +261,7 @@ def _read_bool(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _read_optional(read: type) -> Any:
+def _read_optional(read: Callable[[str], Any]) -> Any:
     return lambda text: None if text.lower() == "none" else read(text)
 
 
@@ -272,6 +271,7 @@ _READERS: dict[Any, Any] = {
     float: float,
     str: str,
     bool: _read_bool,
+    bool | None: _read_optional(_read_bool),
     float | None: _read_optional(float),
     str | None: _read_optional(str),
 }
