@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tintype.illustrate.figures.html import div, element
+from tintype.illustrate.figures.ink import Film, sheets
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Figure:
         article: the figures of "The Illustrated Stable Diffusion" that it draws anew.
         numbers: what ``--json`` writes of it.
         data: what the page's script needs of it.
+        films: the sheets of frames that its windows show, by name; figures share them.
         wide: whether it wants the whole width of the page.
     """
 
@@ -33,6 +35,7 @@ class Figure:
     article: tuple[int, ...] = ()
     numbers: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    films: dict[str, Film] = field(default_factory=dict)
     wide: bool = False
 
     def __html__(self) -> str:
@@ -48,4 +51,4 @@ class Figure:
 
     def _repr_html_(self) -> str:
         style = files("tintype.illustrate").joinpath("templates", "figures.css").read_text(encoding="utf-8")
-        return str(div("tintype", element("style", Markup(style)), self))  # noqa: S704
+        return str(div("tintype", element("style", Markup(style)), sheets(self.films), self))  # noqa: S704

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,23 +156,38 @@ class Film:
             sheet.paste(frame, (index % across * width, index // across * height))
         return cls(sheet, len(frames), (width, height))
 
-    def window(self, name: str, alt: str, *, frame: int = -1, most: int | None = None, class_: str = "") -> Markup:
-        """An SVG that shows one frame: the script moves the view box over the sheet; without it, ``frame`` stays."""
+    def window(self, name: str, alt: str, *, frame: int = -1, offset: int = 0, class_: str = "") -> Markup:
+        """An SVG that shows one frame of the sheet ``name``: the script moves its view box; without it, ``frame`` stays.
+
+        ``offset``: this window shows so many frames later than the others.
+        """
         width, height = self.size
-        index = frame % self.count
-        across = self.sheet.width // width
-        left, top = index % across * width, index // across * height
-        sheet = element("image", href=data_uri(self.sheet, most), width=self.sheet.width, height=self.sheet.height)
+        left, top = self.place(frame)
         return element(
             "svg",
             element("title", alt),
-            sheet,
+            element("use", href=f"#sheet-{name}"),
             viewBox=f"{left} {top} {width} {height}",
             class_=f"film {'pixels' if max(self.size) <= 160 else ''} {class_}".strip(),
             role="img",
             data_film=name,
+            data_offset=offset or None,
             data_count=self.count,
-            data_across=across,
-            data_width=width,
-            data_height=height,
+            data_across=self.sheet.width // width,
         )
+
+    def place(self, frame: int) -> tuple[int, int]:
+        """(left, top) of a frame on the sheet."""
+        index, across = frame % self.count, self.sheet.width // self.size[0]
+        return index % across * self.size[0], index // across * self.size[1]
+
+    def definition(self, name: str, most: int | None) -> Markup:
+        """The sheet itself, to stand once in the document."""
+        size = {"width": self.sheet.width, "height": self.sheet.height}
+        return element("image", id=f"sheet-{name}", href=data_uri(self.sheet, most), **size)
+
+
+def sheets(films: Mapping[str, Film], most: Mapping[str, int | None] | None = None) -> Markup:
+    """The sheets of films, of which windows anywhere in the document show frames."""
+    found = [film.definition(name, (most or {}).get(name)) for name, film in films.items()]
+    return element("svg", element("defs", found), class_="sheets", width=0, height=0, aria_hidden="true")
