@@ -104,7 +104,15 @@ def heat(recording: Recording, words: Strings | None = None) -> Figure:
         "steps": len(recording.steps),
     }
     numbers = {"shares": {each.label: share for each, share in zip(looked, shares, strict=True)}}
-    data = {"labels": [each.label for each in looked], "kinds": [each.kind for each in looked], "views": views, "steps": steps}
+    centre = [(place % width + 0.5) / width, (place // width + 0.5) / height]
+    data = {
+        "start": ranked[0],
+        "place": centre,
+        "labels": [each.label for each in looked], 
+        "kinds": [each.kind for each in looked],
+        "views": views,
+        "steps": steps,
+    }
     return Figure("heat", body, s.rich("heat.caption", **values), s.text("heat.alt", **values), (35,), numbers, data, wide=True)
 
 

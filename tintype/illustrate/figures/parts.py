@@ -149,9 +149,11 @@ def opening(recording: Recording, words: Strings | None = None) -> Figure:
 
 
 def _title(s: Strings, key: str, part: PartFacts) -> Markup:
+    name = element("strong", s.text(f"opening.{key}"), class_="from-3" if key == "creator" else None)
     return join(
         [
-            element("strong", s.text(f"opening.{key}")),
+            element("strong", s.text("opening.generator"), class_="only-2") if key == "creator" else None,
+            name,
             element("code", part.class_name, class_="from-4"),
         ]
     )

@@ -111,7 +111,10 @@ def player(recording: Recording, looks: Looks, sheets: dict[str, Film], words: S
         "after": say.percent(steps[last].outline),
         "decoded": len(looks.decoded),
     }
-    data = {"steps": [_data(step, looks) for step in steps], "start": here, "outline": [first, last]}
+    data = {"steps": [_data(step, looks) for step in steps], "start": here}
+    largest = steps[0].sigma
+    for facts, step in zip(data["steps"], steps, strict=True):
+        facts["gauge"] = round(100 * (step.sigma / largest) ** 0.5, 1)
     rows = [{key: value for key, value in _data(step, looks).items() if key != "look"} for step in steps]
     return Figure(
         "player",
