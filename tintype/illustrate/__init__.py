@@ -13,15 +13,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tintype.illustrate.decoding import decode_steps
     from tintype.illustrate.heat_maps import HeatMaps
+    from tintype.illustrate.recorder import Recorder, record
     from tintype.illustrate.recording import Recording
 
 _HOMES = {
     "HeatMaps": "tintype.illustrate.heat_maps",
+    "Recorder": "tintype.illustrate.recorder",
     "Recording": "tintype.illustrate.recording",
+    "decode_steps": "tintype.illustrate.decoding",
+    "record": "tintype.illustrate.recorder",
 }
 
-__all__ = ["HeatMaps", "Recording"]
+__all__ = ["HeatMaps", "Recorder", "Recording", "decode_steps", "record"]
 
 
 def __getattr__(name: str) -> Any:

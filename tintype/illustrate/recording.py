@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from tintype.illustrate.heat_maps import HeatMaps
-from tintype.illustrate.outline import outline_window
+from tintype.illustrate.outline import outline_changes, outline_window
 from tintype.pipeline.settings import Settings
 
 TokenKind = Literal["start", "word", "end", "padding"]
@@ -124,7 +124,7 @@ class RecordedStep:
         noise_uncond: the same without the prompt (or told the negative one); None without guidance.
         evaluations: how many times the network was asked within the step.
         equation: the step with its numbers.
-        outline: 0 to 1, how much of the final picture's outline is in ``denoised``. See ``outline_shares``.
+        outline: 0 to 1, how much of the final picture's outline is in ``denoised`` (``outline_shares``).
     """
 
     index: int
@@ -281,7 +281,12 @@ class Recording:
                 return part
         raise KeyError(f"no part {role!r}; there are {', '.join(part.role for part in self.parts)}")
 
+    @cached_property
+    def outline_changes(self) -> tuple[float, ...]:
+        """How far the outline of the estimated picture moves from each step to the next."""
+        return tuple(outline_changes([step.denoised for step in self.steps]))
+
     @property
     def outline_steps(self) -> tuple[int, int]:
-        """The first and last index of the steps in which the outline emerges. See ``outline_window``."""
-        return outline_window([step.outline for step in self.steps])
+        """Between the estimates of which two steps the outline emerges. See ``outline_window``."""
+        return outline_window(self.outline_changes)
