@@ -73,7 +73,7 @@ def both_ways(recording: Recording, trip: Roundtrip, words: Strings | None = Non
              arrow(s.text("trip.encoder"), class_="gold")]  # fmt: skip
     for number, each in enumerate(trip.forward):
         if number:
-            above.append(span("sign", "+", class_="sign"))
+            above.append(span("sign", "+"))
         above.append(picture(channels(each.latents), s.text("forward.amount", amount=each.amount)))
     last = len(recording.steps) - 1
     chosen = sorted({0, recording.outline_steps[0], recording.outline_steps[1], last})

@@ -11,22 +11,22 @@ VOID = frozenset({"img", "input", "image", "rect", "line", "path", "circle", "po
 """Elements without contents."""
 
 
-def element(name: str, *children: Any, **attributes: Any) -> Markup:
+def element(tag: str, /, *children: Any, **attributes: Any) -> Markup:
     """``<name attribute="value">children</name>``.
 
     Underscores stand for hyphens and one at the end is dropped (``class_``, ``aria_label``). An attribute that is None
     or False is left out, True is one without a value. Children may be Markup, text, numbers, None, or lists of these.
     """
-    parts = [f"<{name}"]
+    parts = [f"<{tag}"]
     for key, value in attributes.items():
         if value is None or value is False:
             continue
         label = key.rstrip("_").replace("_", "-")
         parts.append(f" {label}" if value is True else f' {label}="{escape(value)}"')
-    if name in VOID:
-        return Markup("".join(parts) + ("/>" if name not in ("img", "input", "br") else ">"))  # noqa: S704
+    if tag in VOID:
+        return Markup("".join(parts) + ("/>" if tag not in ("img", "input", "br") else ">"))  # noqa: S704
     parts.append(">")
-    return Markup("".join(parts)) + join(children) + Markup(f"</{name}>")  # noqa: S704
+    return Markup("".join(parts)) + join(children) + Markup(f"</{tag}>")  # noqa: S704
 
 
 def join(children: Iterable[Any]) -> Markup:
@@ -39,11 +39,11 @@ def join(children: Iterable[Any]) -> Markup:
     return out
 
 
-def div(class_: str, *children: Any, **attributes: Any) -> Markup:
+def div(class_: str, /, *children: Any, **attributes: Any) -> Markup:
     """A ``div`` of a class."""
     return element("div", *children, class_=class_, **attributes)
 
 
-def span(class_: str, *children: Any, **attributes: Any) -> Markup:
+def span(class_: str, /, *children: Any, **attributes: Any) -> Markup:
     """A ``span`` of a class."""
     return element("span", *children, class_=class_, **attributes)

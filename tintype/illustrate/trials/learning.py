@@ -154,7 +154,7 @@ def train_once(sd: StableDiffusion, examples: tuple[Example, ...]) -> TrainingSt
         whole = sum(float(b.square().sum()) for b in before)
     moved = sqrt(change / whole)
     return TrainingStep(
-        tuple(predicted.cpu()), float(loss), after, gradients, moved, sum(p.numel() for p in unet.parameters())
+        tuple(predicted.cpu()), float(loss.detach()), after, gradients, moved, sum(p.numel() for p in unet.parameters())
     )
 
 
