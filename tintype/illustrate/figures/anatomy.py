@@ -10,7 +10,13 @@ from tintype.illustrate.figures.html import div, element
 from tintype.illustrate.recording import Recording
 from tintype.illustrate.strings import Strings, strings
 
-WIDTH, HEIGHT = 920, 400
+WIDTH, HEIGHT = 980, 470
+LEFT, RIGHT = 222, 722
+"""Of the U, between the decoder and the conditioning."""
+
+TOP, ROW = 196, 46
+SIDE = 116
+"""The width of a level's block."""
 
 
 def anatomy(recording: Recording, words: Strings | None = None) -> Figure:
@@ -19,39 +25,48 @@ def anatomy(recording: Recording, words: Strings | None = None) -> Figure:
     width, height = recording.image.size
     pixels, latents = say.shape((3, height, width)), say.shape(recording.latents.shape)
     context = "–" if recording.context is None else say.shape(recording.context.shape)
-    levels = sorted({layer.level for layer in recording.layers}) or [0, 1]
-    attended = {layer.level for layer in recording.layers if layer.kind == "cross-attention"}
+    times = max(1000, int(max(step.timestep for step in recording.steps)) + 1)
+    bottom = TOP + ROW * (len(_levels(recording)) + 1)
     parts = [
-        _room(10, 40, 150, 330, "orange", s.text("anatomy.pixels")),
-        _room(180, 40, 520, 330, "pink", s.text("anatomy.latents")),
-        _room(720, 40, 190, 330, "blue", s.text("anatomy.conditioning")),
-        _box(35, 95, 100, 50, "gold", s.text("anatomy.encoder")),
-        _box(35, 265, 100, 50, "gold", s.text("anatomy.decoder")),
-        _text(85, 80, pixels),
-        _text(85, 340, pixels),
-        _line(135, 120, 210, 120),
-        _text(195, 110, "z"),
-        _box(212, 98, 220, 44, "mint", s.text("anatomy.diffusion", steps=recording_times(recording))),
-        _line(432, 120, 480, 120),
-        _text(505, 124, "z_T  " + latents, "start"),
-        _line(660, 130, 660, 190, ""),
-        _line(210, 290, 135, 290),
-        _text(172, 282, "z"),
-        _box(735, 95, 160, 50, "blue", s.text("anatomy.text")),
-        _text(815, 165, context),
-        _text(815, 185, f"“{_short(recording.prompt)}”", "middle", "prompt"),
+        _room(8, 34, 158, 410, "orange", s.text("anatomy.pixels")),
+        _room(182, 34, 580, 410, "pink", s.text("anatomy.latents")),
+        _room(778, 34, 194, 410, "blue", s.text("anatomy.conditioning")),
+        _box(28, 74, 118, 50, "gold", s.text("anatomy.encoder")),
+        _text(87, 62, pixels),
+        _line(146, 99, 218, 99),
+        _box(220, 76, 220, 46, "mint", s.text("anatomy.diffusion", steps=times)),
+        _text(200, 90, "z"),
+        _line(440, 99, 640, 99),
+        _text(540, 90, latents),
+        _text(656, 103, "z_T", "start", "label"),
+        element("path", d=f"M668 112V150H{LEFT + SIDE / 2}V{TOP - 6}", class_="flow-line", marker_end="url(#tip)"),
+        _text(450, 143, s.text("opening.loop", steps=len(recording.steps)), "middle", "label"),
+        _box(28, bottom - 16, 118, 50, "gold", s.text("anatomy.decoder")),
+        _text(87, bottom + 54, pixels),
+        element(
+            "path",
+            d=f"M{RIGHT - SIDE / 2} {TOP - 6}V168H{RIGHT + 22}V{bottom + 52}H200V{bottom + 9}H152",
+            class_="flow-line faint",
+            marker_end="url(#tip)",
+        ),
+        _box(796, 74, 158, 50, "blue", s.text("anatomy.text")),
+        _text(875, 146, context),
+        _text(875, 168, f"“{_short(recording.prompt)}”", "middle", "prompt"),
     ]
-    parts += _unet(levels, attended, latents, s)
+    tip = element("path", d="M0 0L8 4L0 8z", class_="tip")
+    head = element(
+        "marker", tip, id="tip", viewBox="0 0 8 8", refX=7, refY=4, markerWidth=7, markerHeight=7, orient="auto"
+    )
     svg = element(
         "svg",
         element("title", s.text("anatomy.alt_short")),
-        element("defs", element("marker", element("path", d="M0 0L8 4L0 8z"), id="tip", viewBox="0 0 8 8", refX=7, refY=4,
-                                markerWidth=7, markerHeight=7, orient="auto-start-reverse", class_="tip")),
+        element("defs", head),
         *parts,
+        *_unet(recording, s),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         class_="anatomy",
         role="img",
-    )  # fmt: skip
+    )
     values = {
         "pixels": pixels,
         "latents": latents,
@@ -60,51 +75,59 @@ def anatomy(recording: Recording, words: Strings | None = None) -> Figure:
         "skips": len(recording.skips),
         "steps": len(recording.steps),
     }
-    return Figure(
-        "anatomy", div("scroll", svg), s.rich("anatomy.caption", **values), s.text("anatomy.alt", **values), (24,), values,
-        wide=True,
-    )  # fmt: skip
+    caption, alt = s.rich("anatomy.caption", **values), s.text("anatomy.alt", **values)
+    return Figure("anatomy", div("scroll", svg), caption, alt, (24,), values, wide=True)
 
 
-def recording_times(recording: Recording) -> int:
-    """How many noise levels the network was taught: one more than the largest that it is told."""
-    return max(1000, int(max(step.timestep for step in recording.steps)) + 1)
+def _levels(recording: Recording) -> list[tuple[str, bool]]:
+    """Each level of the U from the finest: the shape of its features, and whether text enters there."""
+    found = []
+    for level in sorted({layer.level for layer in recording.layers if layer.part == "down"}):
+        here = [layer for layer in recording.layers if layer.level == level]
+        shapes = [layer.shape for layer in here if layer.kind == "resnet" and layer.part == "down"]
+        found.append((say.shape(shapes[0]) if shapes else "", any(layer.kind == "cross-attention" for layer in here)))
+    return found or [(say.shape(recording.latents.shape), recording.context is not None)]
 
 
-def _unet(levels: list[int], attended: set[int], latents: str, s: Strings) -> list[Markup]:
-    """The U as falling and rising bars, skip lines between, the text's lines to the levels that look at it."""
-    n = len(levels)
-    left, right, top, bottom = 225, 655, 200, 345
-    parts = [_text((left + right) / 2, 352, f"UNet · {latents}", "middle", "label")]
-    step_x, step_y = min(34, 150 / n), min(22, 90 / n)
-    for index, level in enumerate(levels):
-        h = bottom - 25 - top - index * step_y * 1.1
-        y = top + index * step_y * 0.75
-        colour = "purple" if level in attended else "pink"
-        for x in (left + index * step_x, right - 24 - index * step_x):
-            parts.append(element("rect", x=f"{x:.0f}", y=f"{y:.0f}", width=24, height=f"{h:.0f}", rx=3, class_=f"bar {colour}"))
-        y_skip = y + 9
-        parts.append(_line(left + index * step_x + 26, y_skip, right - 26 - index * step_x, y_skip, "skip"))
-        if level in attended:
-            x = right - 12 - index * step_x
-            parts.append(
-                element("path", d=f"M735 {208 + 7 * index}H{x:.0f}V{y - 1:.0f}", class_="textline", marker_end="url(#tip)")
-            )
-    middle = (left + right) / 2
-    y = top + n * step_y * 0.75
-    parts.append(element("rect", x=f"{middle - 40:.0f}", y=f"{y + 14:.0f}", width=80, height=22, rx=3, class_="bar purple"))
-    parts.append(_text(middle, y + 29, "Q K V", "middle", "tiny"))
-    parts.append(_line(220, 270, 212, 290, ""))
+def _unet(recording: Recording, s: Strings) -> list[Markup]:
+    """The U: a block for each level on the way down and on the way up, skips across, text from the right."""
+    levels = _levels(recording)
+    inset = min(46, 118 / len(levels))
+    parts = []
+    for index, (shape, seen) in enumerate(levels):
+        y, colour = TOP + index * ROW, "purple" if seen else "pink"
+        left, right = LEFT + index * inset, RIGHT - SIDE - index * inset
+        for x in (left, right):
+            parts += [element("rect", x=x, y=y, width=SIDE, height=32, rx=7, class_=f"bar {colour}"), _text(x + SIDE / 2, y + 21, shape)]
+        parts.append(_line(left + SIDE + 4, y + 16, right - 5, y + 16, "skip"))
+        if index == 0:
+            parts.append(_text((left + right + SIDE) / 2, y + 10, s.text("anatomy.skip"), "middle", "small"))
+        following = inset if index + 1 < len(levels) else (LEFT + RIGHT) / 2 - 75 - left
+        parts.append(_line(left + SIDE / 2 + following / 2, y + 33, left + SIDE / 2 + following / 2, y + ROW - 2, "flow-line thin"))
+        parts.append(_line(right + SIDE / 2 - following / 2, y + ROW - 1, right + SIDE / 2 - following / 2, y + 35, "flow-line thin"))
+        if seen:
+            parts.append(_line(796, y + 16, right + SIDE + 4, y + 16, "textline"))
+            parts.append(element("path", d=f"M875 178V{y + 16}H796", class_="textline bare"))
+    y = TOP + len(levels) * ROW
+    seen = any(layer.part == "mid" and layer.kind == "cross-attention" for layer in recording.layers)
+    x = (LEFT + RIGHT) / 2 - 75
+    mid = [layer.shape for layer in recording.layers if layer.part == "mid" and layer.kind == "resnet"]
+    parts.append(element("rect", x=x, y=y, width=150, height=32, rx=7, class_=f"bar {'purple' if seen else 'pink'}"))
+    parts.append(_text(x + 75, y + 21, say.shape(mid[0]) if mid else ""))
+    if seen:
+        parts.append(_line(796, y + 16, x + 155, y + 16, "textline"))
+        parts.append(element("path", d=f"M875 178V{y + 16}H796", class_="textline bare"))
+        parts.append(_text(875, y + 40, s.text("anatomy.enters"), "middle", "small blue"))
     return parts
 
 
 def _room(x: float, y: float, width: float, height: float, colour: str, name: str) -> Markup:
     room = element("rect", x=x, y=y, width=width, height=height, rx=14, class_=f"room {colour}")
-    return element("g", room, element("text", name, x=x + 12, y=y - 12, class_=f"room-name {colour}"))
+    return element("g", room, element("text", name, x=x + 6, y=y - 11, class_=f"room-name {colour}"))
 
 
 def _box(x: float, y: float, width: float, height: float, colour: str, name: str) -> Markup:
-    box = element("rect", x=x, y=y, width=width, height=height, rx=8, class_=f"box {colour}")
+    box = element("rect", x=x, y=y, width=width, height=height, rx=9, class_=f"box {colour}")
     return element("g", box, _text(x + width / 2, y + height / 2 + 5, name, "middle", "label"))
 
 
@@ -114,7 +137,7 @@ def _text(x: float, y: float, text: str, anchor: str = "middle", class_: str = "
 
 def _line(x1: float, y1: float, x2: float, y2: float, class_: str = "flow-line") -> Markup:
     line = {"x1": f"{x1:.0f}", "y1": f"{y1:.0f}", "x2": f"{x2:.0f}", "y2": f"{y2:.0f}"}
-    return element("line", **line, class_=class_ or "flow-line", marker_end="url(#tip)")
+    return element("line", **line, class_=class_, marker_end="url(#tip)")
 
 
 def _short(prompt: str, most: int = 22) -> str:

@@ -188,10 +188,11 @@ def _stage(
             ),
             class_="choices",
         ),
+        div("picks", buttons, role="group", aria_label=s.text("heat.words")),
         div("ranking", element("h4", s.text("heat.here")), element("ol", data_ranking=True, aria_live="polite"),
             element("p", s.text("heat.touch"), class_="hint")),
     )  # fmt: skip
-    return join([div("heat", stage, side), div("picks", buttons, role="group", aria_label=s.text("heat.words"))])
+    return div("heat", stage, side)
 
 
 def absence(trials: Trials, words: Strings | None = None) -> Figure:

@@ -26,7 +26,7 @@ def back_and_forth(trip: Roundtrip, words: Strings | None = None) -> Figure:
         arrow(s.text("trip.decoder"), class_="gold"),
         div("column", picture(trip.restored, s.text("trip.restored"), class_="result", most=PICTURE_BYTES),
             element("small", f"PSNR {trip.psnr:.1f} dB")),
-        div("column", picture(difference(trip.image, trip.restored, "gold"), s.text("trip.error"), most=50_000),
+        div("column", picture(difference(trip.image, trip.restored, "gold", trip.worst), s.text("trip.error"), most=50_000),
             element("small", s.text("trip.error"))),
     )  # fmt: skip
     pixels = 3 * trip.image.width * trip.image.height
@@ -35,6 +35,8 @@ def back_and_forth(trip: Roundtrip, words: Strings | None = None) -> Figure:
         "latents": f"{trip.latents.numel():,}",
         "ratio": f"{trip.compression:.0f}",
         "psnr": f"{trip.psnr:.1f}",
+        "worst": f"{trip.worst:.0f}",
+        "others": f"{trip.others:.1f}",
     }
     return Figure(
         "autoencoder", body, s.rich("trip.caption", **values), s.text("trip.alt", **values), (21,), values, wide=True

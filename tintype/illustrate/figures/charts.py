@@ -67,11 +67,13 @@ def bars(rows: Sequence[tuple[str, str, float]], *, digits: int = 3, unit: str =
     return element("table", element("tbody", lines), class_="bars")
 
 
-def matrix(values: Tensor, rows: Sequence[str], columns: Sequence[str], *, alt: str, ramp_name: str = "blue") -> Markup:
-    """A small matrix (n m) as a table whose cells are coloured by their values from the least to the largest."""
+def matrix(
+    values: Tensor, rows: Sequence[str], columns: Sequence[str], *, alt: str, ends: tuple[float, float] | None = None
+) -> Markup:
+    """A small matrix (n m) as a table, its cells coloured in blue from the least to the largest value, or ``ends``."""
     table = values.detach().float()
-    least, largest = float(table.min()), float(table.max())
-    shades = ramp(((table - least) / ((largest - least) or 1)).numpy(), ramp_name)  # (n m 3)
+    least, largest = ends or (float(table.min()), float(table.max()))
+    shades = ramp(((table - least) / ((largest - least) or 1)).numpy(), "blue")  # (n m 3)
     show = table.shape[1] <= 14
     head = element("tr", element("td"), [element("th", name, scope="col") for name in columns])
     lines = [head]

@@ -78,10 +78,10 @@ def over(picture: Image.Image, values: Tensor, top: float | None = None) -> Imag
     return Image.fromarray((grey * (1 - weight) + rgb * weight).clip(0, 255).astype(np.uint8))
 
 
-def difference(one: Image.Image, other: Image.Image, name: str = "orange") -> Image.Image:
-    """Where two pictures differ, and how much: the mean over red, green and blue, 64 of 255 levels brightest."""
+def difference(one: Image.Image, other: Image.Image, name: str = "orange", top: float = 64) -> Image.Image:
+    """Where two pictures differ, and how much: the mean over red, green and blue, ``top`` of 255 levels brightest."""
     a, b = (np.asarray(image.convert("RGB"), dtype=np.float32) for image in (one, other))
-    return Image.fromarray(ramp(np.abs(a - b).mean(-1) / 64, name))
+    return Image.fromarray(ramp(np.abs(a - b).mean(-1) / top, name))
 
 
 def strip(values: Tensor, name: str = "blue", width: int = 256, height: int | None = None) -> Image.Image:
@@ -168,6 +168,7 @@ class Film:
             element("title", alt),
             element("use", href=f"#sheet-{name}"),
             viewBox=f"{left} {top} {width} {height}",
+            preserveAspectRatio="xMidYMid slice",
             class_=f"film {'pixels' if max(self.size) <= 160 else ''} {class_}".strip(),
             role="img",
             data_film=name,

@@ -22,6 +22,9 @@ COLOURS = {
     "transformer": "purple",
     "feed-forward": "grey",
 }
+FEW = 30
+"""Layers that have room for their names."""
+
 MOVERS = ("resnet", "self-attention", "cross-attention", "feed-forward")
 
 
@@ -120,7 +123,8 @@ def layers(recording: Recording, words: Strings | None = None) -> Figure:
         return _missing(s, "layers", (33, 35))
     film = _film(shown)
     times = len(recording.feature_steps)
-    start = next((n for n, each in enumerate(shown) if each.kind == "cross-attention" and each.part == "up"), 0)
+    seeing = [n for n, each in enumerate(shown) if each.kind in ("transformer", "cross-attention") and each.part == "up"]
+    start = seeing[-1] if seeing else 0
     levels = sorted({layer.level for layer in shown})
     rows = []
     for level in levels:
@@ -163,8 +167,8 @@ def layers(recording: Recording, words: Strings | None = None) -> Figure:
         ),
         aria_live="polite",
     )
-    key = div("legend", span("ink pink", s.text("kind.resnet")), span("ink purple", s.text("kind.cross-attention")),
-              span("ink grey", s.text("kind.self-attention")), span("ink mint", s.text("layers.time_key")))  # fmt: skip
+    key = div("legend", span("ink pink", s.text("kind.resnet")), span("ink purple", s.text("layers.text_key")),
+              span("ink mint", s.text("layers.time_key")))  # fmt: skip
     values = {
         "layers": len(recording.layers),
         "resnets": sum(layer.kind == "resnet" for layer in recording.layers),
@@ -173,7 +177,7 @@ def layers(recording: Recording, words: Strings | None = None) -> Figure:
         "step": recording.feature_steps[-1] + 1,
     }
     numbers = {"layers": [[each.name, each.kind, list(each.shape), each.parameters, each.moved] for each in recording.layers]}
-    body = join([detail, div("unet", rows), key])
+    body = join([detail, div("unet few" if len(shown) <= FEW else "unet", rows), key])
     return Figure(
         "layers", body, s.rich("layers.caption", **values), s.text("layers.alt", **values), (33, 35), numbers, data,
         {"layers": film}, wide=True,
@@ -197,6 +201,7 @@ def _button(s: Strings, film: Film, number: int, layer: LayerRecord, times: int,
     return element(
         "button",
         film.window("layers", label, frame=number * times + times - 1, class_="still"),
+        element("small", s.text("short." + layer.kind)),
         type="button",
         class_=f"layer {COLOURS.get(layer.kind, 'plain')} {layer.kind}",
         data_pick_layer=number,

@@ -170,14 +170,15 @@ def similarity(found: Recognition, words: Strings | None = None) -> Figure:
     names = [str(number + 1) for number in range(len(found.pictures))]
     stages = [("clip.before", found.before), ("clip.once", found.once), ("clip.after", found.after)]
     panels = []
+    ends = (min(float(m.min()) for _, m in stages), max(float(m.max()) for _, m in stages))
     for key, similarities in stages:
         title = s.text(key, steps=found.steps)
         right = int((similarities.argmax(1).eq(_count(similarities))).sum())
         panels.append(
-            div("panel", element("h4", title), matrix(similarities, names, names, alt=title, ramp_name="blue"),
+            div("panel", element("h4", title), matrix(similarities, names, names, alt=title, ends=ends),
                 element("small", s.text("clip.right", right=right, of=len(names))))
         )  # fmt: skip
-    pictures = div("row", [div("labelled", _small(image, caption, 56), element("small", str(n + 1)))
+    pictures = div("row eight", [div("labelled", _small(image, caption, 56), element("small", str(n + 1)))
                            for n, (image, caption) in enumerate(zip(found.pictures, found.captions, strict=True))])  # fmt: skip
     diagonal = float(found.before.diag().mean())
     rest = float((found.before.sum() - found.before.diag().sum()) / (found.before.numel() - len(found.before)))

@@ -106,8 +106,12 @@ def opening(recording: Recording, words: Strings | None = None) -> Figure:
                     arrow(class_="from-2"),
                     tokens,
                     arrow(class_="from-2"),
-                    div("stack from-3", noise, arrow(class_="short from-3")),
-                    div("part pink", _title(s, "creator", unet), loop, _facts(s, unet)),
+                    div(
+                        "stack",
+                        noise,
+                        arrow(class_="down from-3"),
+                        div("part pink", _title(s, "creator", unet), loop, _facts(s, unet)),
+                    ),
                     arrow(class_="from-3"),
                     done,
                     arrow(class_="from-3"),
@@ -160,20 +164,19 @@ def _title(s: Strings, key: str, part: PartFacts) -> Markup:
 
 
 def _facts(s: Strings, part: PartFacts) -> Markup:
-    """What a part is made of and what it did, as a small table."""
-    rows = [
-        (s.text("facts.parameters"), say.count(part.parameters)),
-        (s.text("facts.bytes"), f"{say.size(part.bytes)} {part.dtype}"),
-        (s.text("facts.time"), f"{say.duration(part.milliseconds)} · {part.calls}×"),
+    """What a part is made of and what it did."""
+    lines = [
+        s.rich("facts.parameters", value=say.count(part.parameters)),
+        f"{say.size(part.bytes)} {part.dtype}",
+        s.rich("facts.time", value=say.duration(part.milliseconds), calls=part.calls),
     ]
-    lines = [(element("dt", name), element("dd", value)) for name, value in rows]
-    shapes = f"{say.shape(part.shape_in)} → {say.shape(part.shape_out)}"
-    return element("dl", lines, div("from-5 shapes", shapes), class_="facts from-4")
+    shapes = [say.shape(part.shape_in), element("br"), "→ ", say.shape(part.shape_out)]
+    return element("ul", [element("li", line) for line in lines], element("li", shapes, class_="from-5"), class_="facts from-4")
 
 
 def _shape_of(dims, tensor) -> Markup:
     values = tensor.float()
-    spread = f"{values.min():.2f} … {values.max():.2f}, σ {values.std():.2f}"
+    spread = f"{values.min():.1f} … {values.max():.1f}"
     return div("from-5", element("b", say.shape(dims)), element("small", spread))
 
 

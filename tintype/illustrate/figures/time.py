@@ -97,7 +97,10 @@ def player(recording: Recording, looks: Looks, sheets: dict[str, Film], words: S
         "player",
         div("main-screen", sheets["estimate"].window("estimate", s.text("film.estimate"), frame=here),
             element("small", s.text("player.decoded"), data_out="look")),
-        div("side", [element("div", screen, element("small", label), class_="labelled") for _, label, screen in screens]),
+        div("side", [
+            element("div", screen, element("p", element("b", label), element("small", s.text(f"about.{name}"))))
+            for name, label, screen in screens
+        ]),
         div("track", controls, chart,
             div("legend", span("ink pink", s.text("player.legend_outline")), span("ink mint", s.text("player.legend_sigma")),
                 span("band-key", s.text("player.legend_band", first=first + 1, last=last + 1)))),
@@ -107,7 +110,7 @@ def player(recording: Recording, looks: Looks, sheets: dict[str, Film], words: S
         "steps": len(steps),
         "first": first + 1,
         "last": last + 1,
-        "before": say.percent(steps[first - 1].outline if first else 0.0),
+        "before": say.percent(steps[first].outline),
         "after": say.percent(steps[last].outline),
         "decoded": len(looks.decoded),
     }
@@ -179,7 +182,7 @@ def rows(recording: Recording, words: Strings | None = None) -> Figure:
     pairs = [(each.index, _latents(recording, each.index), each.image) for each in noisy]
     if len(pairs) < 4:  # the recorder kept beliefs rather than noisy latents: show those
         pairs = [(index, recording.steps[index].denoised, image) for index, image in believed.items()]
-    pairs = _thinned(pairs, 8)
+    pairs = [*_thinned(pairs, 7), (len(recording.steps), recording.latents, recording.image)]
     columns = [
         div(
             "column",
@@ -238,7 +241,7 @@ def outline(recording: Recording, looks: Looks, words: Strings | None = None) ->
     values = {
         "first": a + 1,
         "last": b + 1,
-        "before": say.percent(recording.steps[a - 1].outline if a else 0.0),
+        "before": say.percent(recording.steps[a].outline),
         "after": say.percent(recording.steps[b].outline),
         "final": say.percent(recording.steps[-1].outline),
     }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PAIRS = 8
 STEPS = 40
-LEARNING_RATE = 5e-4
+LEARNING_RATE = 1e-4
 SIDE, PATCH, WIDTH, LAYERS, HEADS = 128, 16, 256, 4, 4
 """Of the image encoder that is begun anew: the box's own shape."""
 

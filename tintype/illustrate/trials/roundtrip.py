@@ -13,12 +13,15 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from tintype.illustrate.recording import Recording
+from tintype.illustrate.trials.learning import training_rows
 from tintype.images import to_tensor
 from tintype.models import UNet
 from tintype.types import Conditioning
 
 if TYPE_CHECKING:
     from tintype.pipeline.stable_diffusion import StableDiffusion
+
+OTHERS = 4
 
 AMOUNTS = (0, 1, 2, 3)
 """The article's amounts of noise; 3 of 3 is close to noise alone."""
@@ -39,6 +42,9 @@ class NoisyLatents:
 class Roundtrip:
     """A picture, its latents (c h w), the picture that the decoder makes of them, and what that cost.
 
+    ``psnr`` in decibels; ``worst``: the largest error of a pixel, of 255 levels, but for one in two hundred; ``others``:
+    the mean PSNR of a few pictures of the training set, which no decoder painted.
+
     ``operations``: multiply-adds, in floating point operations, of one call of the UNet on these latents, and of the
     same network on the pixels themselves; None where a text is needed that this UNet does not have.
     """
@@ -47,6 +53,8 @@ class Roundtrip:
     latents: Tensor
     restored: Image.Image
     psnr: float
+    worst: float
+    others: float
     forward: tuple[NoisyLatents, ...]
     operations: tuple[int, int] | None
 
@@ -62,7 +70,8 @@ def round_trip(sd: StableDiffusion, recording: Recording) -> Roundtrip:
     latents = sd.encode(to_tensor(image))[0].cpu()
     restored = sd.images(latents[None])[0]
     a, b = (np.asarray(each, dtype=np.float64) for each in (image, restored))
-    psnr = 10 * log10(255**2 / max(float(np.mean((a - b) ** 2)), 1e-9))
+    worst = max(1.0, float(np.quantile(np.abs(a - b).mean(-1), 0.995)))
+    others = [_psnr(each, sd.images(sd.encode(to_tensor(each)))[0]) for each in training_rows(sd).pictures[:OTHERS]]
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(recording.seed % 2**63))
     last = sd.schedule.num_train_timesteps - 1
     forward = []
@@ -71,7 +80,14 @@ def round_trip(sd: StableDiffusion, recording: Recording) -> Roundtrip:
         sigma = float(sd.schedule.sigmas[t]) if amount else 0.0
         noisy = (latents + sigma * noise) / sqrt(1 + sigma**2)
         forward.append(NoisyLatents(amount, t if amount else 0, sigma, noisy, sd.images(noisy[None])[0]))
-    return Roundtrip(image, latents, restored, psnr, tuple(forward), operations(sd, recording))
+    measured = (_psnr(image, restored), worst, sum(others) / len(others))
+    return Roundtrip(image, latents, restored, *measured, tuple(forward), operations(sd, recording))
+
+
+def _psnr(one: Image.Image, other: Image.Image) -> float:
+    """Of 8-bit pictures, in decibels."""
+    a, b = (np.asarray(image, dtype=np.float64) for image in (one, other))
+    return 10 * log10(255**2 / max(float(np.mean((a - b) ** 2)), 1e-9))
 
 
 def operations(sd: StableDiffusion, recording: Recording) -> tuple[int, int] | None:
