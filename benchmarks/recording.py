@@ -2,7 +2,7 @@
 
     python benchmarks/recording.py [--size 512] [--steps 2] [--rounds 2]
 
-Prints seconds a step, ratios, and the bytes that a recording of 50 steps holds.
+Prints seconds a step and ratios. What a recording of 50 steps holds is a test: tests/unit/illustrate/test_memory.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import torch
 
 from tintype.diffusion import Schedule
 from tintype.illustrate import record
-from tintype.illustrate.memory import held_bytes
 from tintype.models import Autoencoder, TextEncoder, UNet
 from tintype.models.presets import SD1_AUTOENCODER, SD1_TEXT, SD1_UNET
 from tintype.pipeline.stable_diffusion import StableDiffusion
@@ -61,8 +60,6 @@ def main() -> None:
     for kind in KINDS:
         median = statistics.median(seconds[kind])
         print(f"{kind}: median {median:.3f} s a step, {100 * (median / alone - 1):+.1f} %")
-    fifty = record(sd.text2img(PROMPT, seed=0, steps=50, **size))
-    print(f"a recording of 50 steps holds {fifty.bytes_at_most() / 2**20:.1f} MiB at most")
 
 
 if __name__ == "__main__":

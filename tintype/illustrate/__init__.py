@@ -13,20 +13,75 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tintype.illustrate.agreement import Agreement, AgreementStep, learn_to_agree
     from tintype.illustrate.decoding import decode_steps
-    from tintype.illustrate.heat_maps import HeatMaps
+    from tintype.illustrate.heat_maps import HeatMaps, LayerHeat, StepHeat
+    from tintype.illustrate.learning import (
+        LearningStep,
+        NoisyExample,
+        TrainingRow,
+        learning_step,
+        training_examples,
+        training_rows,
+    )
     from tintype.illustrate.recorder import Recorder, record
-    from tintype.illustrate.recording import Recording
+    from tintype.illustrate.recording import (
+        Decoded,
+        Equation,
+        LayerRecord,
+        PartFacts,
+        RecordedStep,
+        Recording,
+        Term,
+        Token,
+    )
+    from tintype.illustrate.round_trip import Noised, RoundTrip, forward_row, round_trip
 
 _HOMES = {
-    "HeatMaps": "tintype.illustrate.heat_maps",
-    "Recorder": "tintype.illustrate.recorder",
-    "Recording": "tintype.illustrate.recording",
-    "decode_steps": "tintype.illustrate.decoding",
-    "record": "tintype.illustrate.recorder",
+    **dict.fromkeys(("Agreement", "AgreementStep", "learn_to_agree"), "tintype.illustrate.agreement"),
+    **dict.fromkeys(("decode_steps",), "tintype.illustrate.decoding"),
+    **dict.fromkeys(("HeatMaps", "LayerHeat", "StepHeat"), "tintype.illustrate.heat_maps"),
+    **dict.fromkeys(
+        ("LearningStep", "NoisyExample", "TrainingRow", "learning_step", "training_examples", "training_rows"),
+        "tintype.illustrate.learning",
+    ),
+    **dict.fromkeys(("Recorder", "record"), "tintype.illustrate.recorder"),
+    **dict.fromkeys(
+        ("Decoded", "Equation", "LayerRecord", "PartFacts", "RecordedStep", "Recording", "Term", "Token"),
+        "tintype.illustrate.recording",
+    ),
+    **dict.fromkeys(("Noised", "RoundTrip", "forward_row", "round_trip"), "tintype.illustrate.round_trip"),
 }
 
-__all__ = ["HeatMaps", "Recorder", "Recording", "decode_steps", "record"]
+__all__ = [
+    "Agreement",
+    "AgreementStep",
+    "Decoded",
+    "Equation",
+    "HeatMaps",
+    "LayerHeat",
+    "LayerRecord",
+    "LearningStep",
+    "Noised",
+    "NoisyExample",
+    "PartFacts",
+    "RecordedStep",
+    "Recorder",
+    "Recording",
+    "RoundTrip",
+    "StepHeat",
+    "Term",
+    "Token",
+    "TrainingRow",
+    "decode_steps",
+    "forward_row",
+    "learn_to_agree",
+    "learning_step",
+    "record",
+    "round_trip",
+    "training_examples",
+    "training_rows",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,11 +15,15 @@ import torch
 from torch import Tensor
 
 from tintype.illustrate.heat_maps import HeatMaps, LayerHeat, Size, StepHeat
+from tintype.illustrate.parts import Clock
 from tintype.illustrate.structure import level_sizes, text_attentions
 from tintype.models import Attention, UNet
 
 BY_STEP_BYTES = 24 * 2**20
 PART_OF_WEIGHTS = 2**21  # numbers: weights are computed for as many places at a time as give so many of them
+
+_Key = tuple[bool, int]
+"""Whether it is the middle block's, and the level."""
 
 Observe = Callable[[Tensor, Tensor, Tensor | None], None]
 """Told q, k and mask of a call of ``Attention.attend``."""
@@ -103,9 +107,9 @@ class HeatRecorder:
         self._layers = [_Layer(*place) for place in text_attentions(unet)]
         self._resolutions = self._within_bounds(num_steps)
 
-    def _within_bounds(self, num_steps: int) -> dict[tuple[bool, int], _Resolution]:
+    def _within_bounds(self, num_steps: int) -> dict[_Key, _Resolution]:
         """The resolutions that can be kept step by step, from the coarsest to the finest that still has room."""
-        heads: dict[tuple[bool, int], int] = {}
+        heads: dict[_Key, int] = {}
         for layer in self._layers:
             key = (layer.part == "mid", layer.level)
             heads[key] = heads.get(key, 0) + layer.attention.num_heads
@@ -120,25 +124,22 @@ class HeatRecorder:
         return kept
 
     @contextmanager
-    def watching(self, step: int, row: Callable[[], int | None]) -> Iterator[None]:
+    def watching(self, step: int, row: Callable[[], int | None], clock: Clock) -> Iterator[None]:
         """Within the block, one evaluation of the network, all cross-attentions are observed.
 
         ``row`` tells the place of the picture in the batch of the call in work; None where no prompt is told in it.
+        ``clock`` counts what this takes.
         """
-        current: dict[tuple[bool, int], Tensor] = {}
+        current: dict[_Key, Tensor] = {}
 
         def observer(layer: _Layer) -> Observe:
             def observe(q: Tensor, k: Tensor, mask: Tensor | None) -> None:
                 if (at := row()) is None:
                     return
-                if mask is not None:
-                    mask = mask.expand(*q.shape[:3], k.shape[-2])[at]  # (n s) or alike -> (heads n s)
-                self.groups = self.groups.to(q.device)
-                found = shares(q[at], k[at], mask, self.groups)  # (e n)
-                layer.total = found if layer.total is None else layer.total.add_(found)
-                key = (layer.part == "mid", layer.level)
-                if key in self._resolutions:
-                    current[key] = current[key] + found if key in current else found.clone()
+                with clock.counting():
+                    if mask is not None:
+                        mask = mask.expand(*q.shape[:3], k.shape[-2])[at]  # (n s) or alike -> (heads n s)
+                    self._add(layer, q[at], k[at], mask, current)
 
             return observe
 
@@ -146,10 +147,19 @@ class HeatRecorder:
             for layer in self._layers:
                 stack.enter_context(observed(layer.attention, observer(layer)))
             yield
-        self.evaluations += 1
-        for key, found in current.items():
-            self._resolutions[key].maps[step] += found.cpu()
-            self._resolutions[key].evaluations[step] += 1
+        with clock.counting():
+            self.evaluations += 1
+            for key, found in current.items():
+                self._resolutions[key].maps[step] += found.cpu()
+                self._resolutions[key].evaluations[step] += 1
+
+    def _add(self, layer: _Layer, q: Tensor, k: Tensor, mask: Tensor | None, current: dict[_Key, Tensor]) -> None:
+        self.groups = self.groups.to(q.device)
+        found = shares(q, k, mask, self.groups)  # (e n)
+        layer.total = found if layer.total is None else layer.total.add_(found)
+        key = (layer.part == "mid", layer.level)
+        if key in self._resolutions:
+            current[key] = current[key] + found if key in current else found.clone()
 
     def heat_maps(self, num_steps: int) -> HeatMaps:
         """What was seen in the first ``num_steps`` steps, as means."""

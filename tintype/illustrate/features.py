@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from tintype.illustrate.parts import Clock
 from tintype.illustrate.recording import LayerRecord
 from tintype.illustrate.structure import Place, places
 from tintype.models import UNet
@@ -40,21 +41,22 @@ class FeatureRecorder:
         self._colours: dict[str, Colours] = {}
 
     @contextmanager
-    def watching(self, step: int, row: Row) -> Iterator[None]:
+    def watching(self, step: int, row: Row, clock: Clock) -> Iterator[None]:
         """Within the block, one evaluation of the network, every layer is watched."""
         norms: dict[str, tuple[Tensor, Tensor]] = {}  # of what is added, and of what it is added to
         with ExitStack() as stack:
             for place in self._places:
-                for handle in self._hooks(place, step, row, norms):
+                for handle in self._hooks(place, step, row, norms, clock):
                     stack.callback(handle.remove)
             yield
-        if not norms:
-            return
-        ratios = torch.stack([added / stream for added, stream in norms.values()]).tolist()
-        for name, ratio in zip(norms, ratios, strict=True):
-            self._moved[name].append(ratio)
+        with clock.counting():
+            ratios = torch.stack([added / stream for added, stream in norms.values()]).tolist() if norms else []
+            for name, ratio in zip(norms, ratios, strict=True):
+                self._moved[name].append(ratio)
 
-    def _hooks(self, place: Place, step: int, row: Row, norms: dict[str, tuple[Tensor, Tensor]]) -> Iterator[Any]:
+    def _hooks(
+        self, place: Place, step: int, row: Row, norms: dict[str, tuple[Tensor, Tensor]], clock: Clock
+    ) -> Iterator[RemovableHandle]:
         module = place.module
         stream: list[Tensor] = []  # what the layer adds to
 
@@ -62,15 +64,16 @@ class FeatureRecorder:
             before = stream.pop() if stream else None
             if (at := row()) is None:
                 return
-            features = output[at]
-            self._shapes[place.name] = tuple(features.shape)
-            if place.kind == "transformer":
-                before = inputs[0]
-            if before is not None:
-                added = features if place.norm is not None else features - before[at]
-                norms[place.name] = norm(added), norm(before[at])
-            if place.kind in SHOWN and step in self.chosen:
-                self._colours.setdefault(place.name, Colours()).add(features)
+            with clock.counting():
+                features = output[at]
+                self._shapes[place.name] = tuple(features.shape)
+                if place.kind == "transformer":
+                    before = inputs[0]
+                if before is not None:
+                    added = features if place.norm is not None else features - before[at]
+                    norms[place.name] = norm(added), norm(before[at])
+                if place.kind in SHOWN and step in self.chosen:
+                    self._colours.setdefault(place.name, Colours()).add(features)
 
         if place.kind == "resnet":
             shortcut = module.shortcut

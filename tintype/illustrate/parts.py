@@ -15,11 +15,29 @@ from tintype.models import TextFeatures
 from tintype.pipeline.stable_diffusion import StableDiffusion
 
 
-class Stopwatch:
-    """Counts the calls of a network and their time, while it is ``running``."""
+class Clock:
+    """The time that recording takes, ``seconds`` so far; to be taken off where it falls into another measurement."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Counts the block, and computes without gradients in it."""
+        started = time.perf_counter()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+class Stopwatch:
+    """Counts the calls of a network and their time, while it is ``running``; without what ``clock`` counts meanwhile."""
+
+    def __init__(self, network: nn.Module, clock: Clock | None = None) -> None:
         self.network = network
+        self.clock = clock or Clock()
         self.calls = 0
         self.seconds = 0.0
         self.shape_in: tuple[int, ...] = ()
@@ -40,13 +58,13 @@ class Stopwatch:
     def _begin(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
         wait(inputs[0].device)
         self.shape_in = tuple(inputs[0].shape[1:])
-        self._started = time.perf_counter()
+        self._started = time.perf_counter() - self.clock.seconds
 
     def _end(self, _: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         first = output.final if isinstance(output, TextFeatures) else output
         assert isinstance(first, Tensor)
         wait(first.device)
-        self.seconds += time.perf_counter() - self._started
+        self.seconds += time.perf_counter() - self.clock.seconds - self._started
         self.calls += 1
         self.shape_out = tuple(first.shape[1:])
 

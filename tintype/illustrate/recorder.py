@@ -6,7 +6,6 @@ networks, lets the run compute, and takes them off again; between evaluations no
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,11 +22,10 @@ from tintype.illustrate.decoding import decode_steps
 from tintype.illustrate.equations import Equations, Look
 from tintype.illustrate.features import FeatureRecorder
 from tintype.illustrate.outline import outline_shares
-from tintype.illustrate.parts import Stopwatch, part_facts
+from tintype.illustrate.parts import Clock, Stopwatch, part_facts
 from tintype.illustrate.recording import RecordedStep, Recording
 from tintype.illustrate.structure import skip_connections
 from tintype.illustrate.words import contexts, words_of
-from tintype.pipeline.conditions import imitates_guidance
 from tintype.pipeline.run import Run
 from tintype.types import Denoise, Sigma
 
@@ -90,19 +88,24 @@ class Recorder:
         has_text = heat_maps and unet.config.context_dim is not None
         self._heat = HeatRecorder(unet, self._size, self._words.groups(), steps) if has_text else None
         self._looks: list[Look] = []
-        self._watch = Stopwatch(unet)
-        self._own = 0.0  # seconds that recording took
+        self._clock = Clock()
+        self._watch = Stopwatch(unet, self._clock)
         run.wrap(self._recorded)
+
+    @property
+    def seconds(self) -> float:
+        """How long recording has taken of the run's time so far."""
+        return self._clock.seconds
 
     def _recorded(self, denoise: Denoise) -> Denoise:
         def recorded(x: Tensor, sigma: Sigma) -> Tensor:
             with self.model.lock:
-                with self._counted():
+                with self._clock.counting():
                     first = self._arrive(x)
                     call = _Call(len(x), self.image)
                 with self._watching(call, sigma, first):
                     denoised = denoise(x, sigma)
-                with self._counted():
+                with self._clock.counting():
                     self._leave(denoised, first)
             return denoised
 
@@ -134,15 +137,15 @@ class Recorder:
                 call.x = inputs[0]
 
             def end(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-                with self._counted():
+                with self._clock.counting():
                     self._keep_noise(call, output, sigma)
 
             stack.callback(unet.register_forward_pre_hook(begin).remove)
             stack.enter_context(self._watch.running())
             if self._heat is not None:
-                stack.enter_context(self._heat.watching(step, lambda: call.cond))
+                stack.enter_context(self._heat.watching(step, lambda: call.cond, self._clock))
             if first and self._features is not None:
-                stack.enter_context(self._features.watching(step, lambda: call.cond))
+                stack.enter_context(self._features.watching(step, lambda: call.cond, self._clock))
             if first and self._noise:
                 stack.callback(unet.register_forward_hook(end).remove)
             yield
@@ -157,13 +160,6 @@ class Recorder:
                 x = call.x[row, : output.shape[1]].float() / c_in
                 noise = ((1 - c_skip) * x - c_out * output[row].float()) / sigma
                 setattr(self._looks[-1], name, noise.to("cpu", torch.float32 if small else torch.float16))
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        started = time.perf_counter()
-        with torch.no_grad():
-            yield
-        self._own += time.perf_counter() - started
 
     def _one(self, batch: Tensor) -> Tensor:
         """Our picture of a batch, (c h w) fp32 on the CPU, a copy."""
@@ -210,7 +206,7 @@ class Recorder:
             latents=latents,
             image=picture,
             decoded=(),
-            recording_milliseconds=1000 * self._own,
+            recording_milliseconds=1000 * self.seconds,
         )
         return decode_steps(model, recording, decode) if decode else recording
 

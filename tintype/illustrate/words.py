@@ -86,9 +86,7 @@ def _texts(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     """Each id as readable text, words that were added (textual inversion) by their names, once for each vector."""
     added = {index: name for name, numbers in tokenizer.added.items() for index in numbers}
     last = {numbers[-1] for numbers in tokenizer.added.values()}
-    return [
-        added[index] + " " * (index in last) if index in added else tokenizer.tokens([index])[0] for index in ids
-    ]
+    return [added[index] + " " * (index in last) if index in added else tokenizer.tokens([index])[0] for index in ids]
 
 
 def contexts(model: StableDiffusion, settings: Settings, scale: float, prompt: int) -> tuple[Tensor, Tensor | None]:
