@@ -21,7 +21,7 @@ from tintype.illustrate.figures.ink import Film, picture, sheets
 from tintype.illustrate.recording import Recording
 from tintype.illustrate.story import Chapter, chapters, recap
 from tintype.illustrate.strings import Strings, strings
-from tintype.illustrate.trials.prompts import Inputs
+from tintype.illustrate.trials import Inputs
 from tintype.images import Source
 
 if TYPE_CHECKING:

@@ -15,11 +15,10 @@ from tintype.illustrate.after import After
 from tintype.illustrate.figures import anatomy, attention, autoencoder, dials, inside, learning, parts, time, words
 from tintype.illustrate.figures import numbers as say
 from tintype.illustrate.figures.figure import Figure
-from tintype.illustrate.figures.html import element
 from tintype.illustrate.figures.looks import Looks, looks
 from tintype.illustrate.recording import Recording
 from tintype.illustrate.strings import Strings
-from tintype.illustrate.trials.prompts import strongest
+from tintype.illustrate.trials import strongest
 from tintype.images import to_image, to_tensor
 
 
@@ -110,30 +109,24 @@ def _inside(recording: Recording, after: After | None, s: Strings) -> list[Figur
 def _autoencoder(recording: Recording, after: After | None, s: Strings) -> list[Figure]:
     if after is None:
         return []
-    trip = after.trip
     return [
-        autoencoder.back_and_forth(trip, s),
-        autoencoder.forward(trip, s),
-        autoencoder.both_ways(recording, trip, s),
-        autoencoder.cost(trip, recording, s),
+        autoencoder.back_and_forth(after.trip, after.others, s),
+        autoencoder.forward(after.trip, after.forward, s),
+        autoencoder.both_ways(recording, after.trip, after.forward, s),
+        autoencoder.cost(after.operations, recording, s),
     ]
 
 
 def _learning(after: After | None, s: Strings) -> list[Figure]:
     if after is None:
         return []
-    learnt, clip = after.learning, after.recognition
-    found = [
-        learning.captions(learnt, s),
-        learning.example(learnt, 0, s),
-        learning.example(learnt, 1, s),
-        learning.table(learnt, s),
-        learning.step(learnt, s),
-    ]
-    if clip is None:
-        none = s.rich("clip.none")
-        return [*found, Figure("clip-embed", element("p", none, class_="said"), none, s.text("clip.none"), (27, 28, 29))]
-    return [*found, learning.embeddings(clip, s), learning.similarity(clip, s)]
+    learnt = after.learnt
+    found = [learning.captions(learnt, s)]
+    if learnt.examples:
+        found += [learning.example(learnt, 0, s), learning.example(learnt, 1, s), learning.table(learnt, s)]
+    if learnt.step is None:
+        return [*found, learning.missing(learnt, s)]
+    return [*found, learning.step(learnt, s), learning.embeddings(learnt, s), learning.similarity(learnt, s)]
 
 
 def _dials(after: After | None, s: Strings) -> list[Figure]:
@@ -152,7 +145,7 @@ def recap(recording: Recording, after: After | None, s: Strings) -> list[tuple[s
         most = max(after.trials.without, key=lambda each: each.drawn.distance).word
         number, share = ranked[0]
         said = s.text("recap.strongest", word=recording.words[number], share=say.percent(share), most=most)
-    operations = after.trip.operations if after is not None else None
+    operations = after.operations if after is not None else None
     width, height = recording.image.size
     values = {
         "tokens": len(recording.tokens),

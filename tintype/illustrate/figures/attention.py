@@ -18,7 +18,7 @@ from tintype.illustrate.figures.ink import difference, over, picture
 from tintype.illustrate.figures.parts import PICTURE_BYTES
 from tintype.illustrate.recording import Recording
 from tintype.illustrate.strings import Strings, strings
-from tintype.illustrate.trials.prompts import Trials
+from tintype.illustrate.trials import Trials
 
 FINE, COARSE = 64, 32
 """The longer side, at most, of maps over all steps and of maps of one step."""

@@ -8,7 +8,7 @@ from tintype.illustrate.figures.figure import Figure
 from tintype.illustrate.figures.html import div, element, join
 from tintype.illustrate.figures.ink import picture
 from tintype.illustrate.strings import Strings, strings
-from tintype.illustrate.trials.prompts import Parting, Sweep
+from tintype.illustrate.trials import Parting, Sweep
 
 MOST = 16_000
 

@@ -13,7 +13,7 @@ from tintype.illustrate.figures.ink import Film, channels, picture, strip
 from tintype.illustrate.figures.parts import PICTURE_BYTES, arrow
 from tintype.illustrate.recording import LayerRecord, Recording
 from tintype.illustrate.strings import Strings, strings
-from tintype.illustrate.trials.prompts import Trials
+from tintype.illustrate.trials import Trials
 
 COLOURS = {
     "resnet": "pink",
