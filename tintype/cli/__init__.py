@@ -10,6 +10,7 @@ import typer
 
 from tintype.cli.draw import img2img, inpaint, text2img
 from tintype.cli.files import convert, inspect
+from tintype.cli.illustrate import illustrate
 from tintype.cli.terminal import say
 from tintype.cli.train import train
 from tintype.errors import TintypeError
@@ -52,6 +53,6 @@ def _tintype(
     pass
 
 
-for command in (text2img, img2img, inpaint, convert, inspect):
+for command in (text2img, img2img, inpaint, illustrate, convert, inspect):
     app.command()(command)
 app.add_typer(train, name="train")

@@ -24,7 +24,7 @@ PATIENCE_MS = 15_000
 
 FEWEST_STEPS = 8
 
-PIRATES, STRENGTH = "Pirate ship", 0.6
+PIRATES, STRENGTH = "Pirate ship", 0.75
 """The article's example of a picture that is altered."""
 
 

@@ -10,7 +10,7 @@ from tintype.illustrate.figures.html import div, element
 from tintype.illustrate.recording import Recording
 from tintype.illustrate.strings import Strings, strings
 
-WIDTH, HEIGHT = 980, 470
+WIDTH = 980
 LEFT, RIGHT = 222, 722
 """Of the U, between the decoder and the conditioning."""
 
@@ -27,10 +27,11 @@ def anatomy(recording: Recording, words: Strings | None = None) -> Figure:
     context = "–" if recording.context is None else say.shape(recording.context.shape)
     times = max(1000, int(max(step.timestep for step in recording.steps)) + 1)
     bottom = TOP + ROW * (len(_levels(recording)) + 1)
+    height_of_rooms = bottom + 40
     parts = [
-        _room(8, 34, 158, 410, "orange", s.text("anatomy.pixels")),
-        _room(182, 34, 580, 410, "pink", s.text("anatomy.latents")),
-        _room(778, 34, 194, 410, "blue", s.text("anatomy.conditioning")),
+        _room(8, 34, 158, height_of_rooms, "orange", s.text("anatomy.pixels")),
+        _room(182, 34, 580, height_of_rooms, "pink", s.text("anatomy.latents")),
+        _room(778, 34, 194, height_of_rooms, "blue", s.text("anatomy.conditioning")),
         _box(28, 74, 118, 50, "gold", s.text("anatomy.encoder")),
         _text(87, 62, pixels),
         _line(146, 99, 218, 99),
@@ -63,7 +64,7 @@ def anatomy(recording: Recording, words: Strings | None = None) -> Figure:
         element("defs", head),
         *parts,
         *_unet(recording, s),
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        viewBox=f"0 0 {WIDTH} {height_of_rooms + 44}",
         class_="anatomy",
         role="img",
     )
