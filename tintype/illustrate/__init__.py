@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tintype.illustrate.after import After, look_after
     from tintype.illustrate.agreement import Agreement, AgreementStep, learn_to_agree
+    from tintype.illustrate.autoencoding import Noised, RoundTrip, forward_row, round_trip
     from tintype.illustrate.decoding import decode_steps
     from tintype.illustrate.figures.figure import Figure
     from tintype.illustrate.heat_maps import HeatMaps, LayerHeat, StepHeat
@@ -41,10 +42,10 @@ if TYPE_CHECKING:
         Term,
         Token,
     )
-    from tintype.illustrate.round_trip import Noised, RoundTrip, forward_row, round_trip
 
 _HOMES = {
     **dict.fromkeys(("Agreement", "AgreementStep", "learn_to_agree"), "tintype.illustrate.agreement"),
+    **dict.fromkeys(("Noised", "RoundTrip", "forward_row", "round_trip"), "tintype.illustrate.autoencoding"),
     **dict.fromkeys(("decode_steps",), "tintype.illustrate.decoding"),
     **dict.fromkeys(("Figure",), "tintype.illustrate.figures.figure"),
     **dict.fromkeys(("Page", "illustrate", "page"), "tintype.illustrate.page"),
@@ -59,7 +60,6 @@ _HOMES = {
         ("Decoded", "Equation", "LayerRecord", "PartFacts", "RecordedStep", "Recording", "Term", "Token"),
         "tintype.illustrate.recording",
     ),
-    **dict.fromkeys(("Noised", "RoundTrip", "forward_row", "round_trip"), "tintype.illustrate.round_trip"),
 }
 
 __all__ = [

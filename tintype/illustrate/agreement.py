@@ -7,12 +7,10 @@ learning, on the 24 rows, and is to be told so: it is no measure of how well the
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tintype.illustrate.learning import TrainingRow
@@ -84,7 +82,7 @@ def learn_to_agree(
             optimizer.zero_grad()
             loss.backward()
         taken.append(
-            AgreementStep(_similarity(clip, batch), float(loss), float(metrics["retrieval_at_1"]), _norms(clip))
+            AgreementStep(_similarity(clip, batch), float(loss.detach()), float(metrics["retrieval_at_1"]), _norms(clip))
         )
         optimizer.step()
         task.after_step()
@@ -138,7 +136,7 @@ def _clip(model: StableDiffusion, side: int, seed: int) -> CLIP:
     copied["token_embedding.weight"] = vectors[: text.vocab_size]  # words that were added are no part of a tower
     missing, unexpected = clip.text.load_state_dict(copied, strict=False)
     assert not unexpected and set(missing) <= {"projection.weight"}, "the copy is the tower"
-    return copy.deepcopy(clip).to(model.device).requires_grad_(True)
+    return clip.to(model.device).requires_grad_(True)
 
 
 @torch.no_grad()
@@ -149,7 +147,7 @@ def _features(clip: CLIP, batch: Pairs) -> tuple[Tensor, Tensor]:
 
 def _similarity(clip: CLIP, batch: Pairs) -> Tensor:
     image, text = _features(clip, batch)
-    return F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
+    return image @ text.T
 
 
 def _norms(clip: CLIP) -> dict[str, float]:

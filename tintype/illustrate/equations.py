@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -34,7 +35,8 @@ class Look:
     noise_uncond: Tensor | None = None
 
 
-Part = tuple[str, int]
+Of = Literal["x", "denoised", "denoised again", "noise"]
+Part = tuple[Of, int]
 """What a term is of, and from how many steps ago."""
 
 
@@ -81,15 +83,18 @@ class Equations:
 
     def _candidates(self, looks: Sequence[Look]) -> list[tuple[Part, ...]]:
         """Lists of terms, from the shortest to the longest; those that draw noise have it in every list."""
-        now: tuple[Part, ...] = (("x", 0), ("denoised", 0))
+        here: list[Of] = ["x", "denoised"]
         if looks[-1].again:
-            now += (("denoised again", 0),)
+            here.append("denoised again")
         if self._eta > 0 and self._sigmas[len(looks)] > 0:
-            now += (("noise", 0),)
-        back = range(1, min(len(looks), 4))
-        found = [(("denoised", 0),), now]
-        found += [now + tuple(("denoised", i) for i in back if i <= last) for last in back if last <= 2]
-        found += [now + tuple((of, i) for i in back if i <= last for of in ("denoised", "x")) for last in back]
+            here.append("noise")
+        now: tuple[Part, ...] = tuple((of, 0) for of in here)
+        reach = min(len(looks), 4)
+        found: list[tuple[Part, ...]] = [(("denoised", 0),), now]
+        for last in range(1, min(reach, 3)):
+            found.append(now + _back(last, "denoised"))
+        for last in range(1, reach):
+            found.append(now + _back(last, "denoised") + _back(last, "x"))
         return found
 
     def _tensor(self, part: Part, looks: Sequence[Look]) -> Tensor:
@@ -101,6 +106,11 @@ class Equations:
         found = look.x if of == "x" else look.denoised if of == "denoised" else look.again[-1]
         assert found is not None
         return found
+
+
+def _back(last: int, of: Of) -> tuple[Part, ...]:
+    """What was, one step ago to ``last`` steps ago."""
+    return tuple((of, back) for back in range(1, last + 1))
 
 
 def fitted(parts: Sequence[Part], tensors: Sequence[Tensor], x_next: Tensor) -> Equation:

@@ -78,11 +78,11 @@ class FeatureRecorder:
         if place.kind == "resnet":
             shortcut = module.shortcut
             assert isinstance(shortcut, nn.Module)
-            yield shortcut.register_forward_hook(lambda _, inputs, output: stream.append(output))
+            yield shortcut.register_forward_hook(lambda *call: stream.append(call[2]))  # its output
             if place.name == "mid.resnets.0":
-                yield module.register_forward_pre_hook(lambda _, inputs: self._keep_time(inputs[1], step, row))
+                yield module.register_forward_pre_hook(lambda *call: self._keep_time(call[1][1], step, row))
         elif place.norm is not None:
-            yield place.norm.register_forward_pre_hook(lambda _, inputs: stream.append(inputs[0]))
+            yield place.norm.register_forward_pre_hook(lambda *call: stream.append(call[1][0]))  # its input
         yield module.register_forward_hook(look)
 
     def _keep_time(self, time: Tensor, step: int, row: Row) -> None:

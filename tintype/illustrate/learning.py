@@ -147,7 +147,7 @@ def learning_step(
     }
     whole = sum(value**2 for value in gradients.values()) ** 0.5
     count = sum(weight.numel() for weight in unet.parameters())
-    return LearningStep(examples, float(loss), float(after), whole, gradients, changes, learning_rate, count)
+    return LearningStep(examples, float(loss.detach()), float(after), whole, gradients, changes, learning_rate, count)
 
 
 def _drawn(

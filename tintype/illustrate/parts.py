@@ -33,7 +33,7 @@ class Clock:
 
 
 class Stopwatch:
-    """Counts the calls of a network and their time, while it is ``running``; without what ``clock`` counts meanwhile."""
+    """Counts the calls of a network and their time while it is ``running``, without what ``clock`` counts meanwhile."""
 
     def __init__(self, network: nn.Module, clock: Clock | None = None) -> None:
         self.network = network
@@ -94,7 +94,7 @@ def _facts(role: str, watch: Stopwatch) -> PartFacts:
         dtype=str(weights[0].dtype).removeprefix("torch."),
         device=weights[0].device.type,
         calls=watch.calls,
-        milliseconds=1000 * watch.seconds if watch.calls else None,
+        milliseconds=1000 * watch.seconds,
         shape_in=watch.shape_in,
         shape_out=watch.shape_out,
     )

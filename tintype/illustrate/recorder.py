@@ -173,9 +173,10 @@ class Recorder:
         """
         run, model, settings = self.run, self.model, self.run.settings
         latents = run.latents[self.image].cpu()  # (c h w)
+        picture = run.images[self.image]  # not under the model's lock: whoever else asks for them holds the run's
         decoder = Stopwatch(model.autoencoder.decoder)
         with model.lock, decoder.running():
-            picture = run.images[self.image]
+            model.decode(latents[None])
         towers = [Stopwatch(tower.encoder) for tower in model.conditioner.towers]
         with model.lock, ExitStack() as stack:
             for tower in towers:

@@ -55,14 +55,15 @@ class PartFacts:
     """One part of the model, and what it did in this run.
 
     Attributes:
-        role: "text encoder" ("text encoder 2" in SDXL), "unet", "encoder" or "decoder" (of the autoencoder).
+        role: "text encoder" (and "text encoder 2" in SDXL), "unet", or "decoder" (of the autoencoder).
         class_name: the class of its module.
         parameters: how many.
         bytes: what they take in memory.
         dtype: what it computes in, "float32".
         device: where, "cpu".
-        calls: how often the run called it; with guidance one call of the UNet is a batch of two.
-        milliseconds: the time of those calls, without the time that recording took; None where it did not run.
+        calls: how often it was called; with guidance one call of the UNet is a batch of two.
+        milliseconds: the time of those calls, without the time that recording took. The text encoders and the decoder
+            are called once more, after the run, to be measured.
         shape_in: without the batch: (77,), (4, 64, 64), (3, 512, 512).
         shape_out: likewise.
     """
@@ -74,7 +75,7 @@ class PartFacts:
     dtype: str
     device: str
     calls: int
-    milliseconds: float | None
+    milliseconds: float
     shape_in: tuple[int, ...]
     shape_out: tuple[int, ...]
 

@@ -10,6 +10,7 @@ from torch import nn
 from tintype.illustrate.recording import LayerKind, PartOfUNet
 from tintype.models import Attention, UNet
 from tintype.models.attention import SpatialTransformer, TransformerBlock
+from tintype.models.unet import DownLevel, Level, UpLevel
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def places(unet: UNet) -> list[Place]:
         Place("time_embedding", unet.time_embedding, "time", "time", 0),
         Place("conv_in", unet.conv_in, "conv", "in", 0),
     ]
-    for level, block in enumerate(unet.down):
+    for level, block in enumerate(down_levels(unet)):
         found += _level(block, f"down.{level}", "down", level)
         if block.downsample is not None:
             found.append(Place(f"down.{level}.downsample", block.downsample, "down", "down", level))
@@ -40,7 +41,7 @@ def places(unet: UNet) -> list[Place]:
     for index, attention in enumerate(mid.attentions):
         found += _transformer(attention, f"mid.attentions.{index}", "mid", deepest)
     found.append(Place("mid.resnets.1", mid.resnets[1], "resnet", "mid", deepest))
-    for number, block in enumerate(unet.up):
+    for number, block in enumerate(up_levels(unet)):
         level = deepest - number
         found += _level(block, f"up.{number}", "up", level)
         if block.upsample is not None:
@@ -48,14 +49,25 @@ def places(unet: UNet) -> list[Place]:
     return [*found, Place("conv_out", unet.conv_out, "conv", "out", 0)]
 
 
-def _level(block: nn.Module, name: str, part: PartOfUNet, level: int) -> Iterator[Place]:
+def down_levels(unet: UNet) -> list[DownLevel]:
+    """From the finest to the deepest."""
+    return [level for level in unet.down if isinstance(level, DownLevel)]
+
+
+def up_levels(unet: UNet) -> list[UpLevel]:
+    """From the deepest to the finest."""
+    return [level for level in unet.up if isinstance(level, UpLevel)]
+
+
+def _level(block: Level, name: str, part: PartOfUNet, level: int) -> Iterator[Place]:
     for index, resnet in enumerate(block.resnets):
         yield Place(f"{name}.resnets.{index}", resnet, "resnet", part, level)
         if len(block.attentions):
             yield from _transformer(block.attentions[index], f"{name}.attentions.{index}", part, level)
 
 
-def _transformer(transformer: SpatialTransformer, name: str, part: PartOfUNet, level: int) -> Iterator[Place]:
+def _transformer(transformer: nn.Module, name: str, part: PartOfUNet, level: int) -> Iterator[Place]:
+    assert isinstance(transformer, SpatialTransformer)
     yield Place(name, transformer, "transformer", part, level)
     for index, block in enumerate(transformer.blocks):
         assert isinstance(block, TransformerBlock)
@@ -77,12 +89,14 @@ def text_attentions(unet: UNet) -> Iterator[tuple[str, Attention, str, int]]:
 def skip_connections(unet: UNet) -> tuple[tuple[str, str], ...]:
     """Names (from, to): the ResNet block ``to`` on the way up sees the output of ``from`` beside its input."""
     sources = ["conv_in"]
-    for level, block in enumerate(unet.down):
+    for level, block in enumerate(down_levels(unet)):
         kind = "attentions" if len(block.attentions) else "resnets"
         sources += [f"down.{level}.{kind}.{index}" for index in range(len(block.resnets))]
         if block.downsample is not None:
             sources.append(f"down.{level}.downsample")
-    targets = [f"up.{number}.resnets.{i}" for number, block in enumerate(unet.up) for i in range(len(block.resnets))]
+    targets = [
+        f"up.{number}.resnets.{i}" for number, block in enumerate(up_levels(unet)) for i in range(len(block.resnets))
+    ]
     return tuple(zip(reversed(sources), targets, strict=True))
 
 

@@ -55,7 +55,7 @@ def test_layers_are_those_of_the_forward_pass_in_order(evaluation, family):
 
 
 def test_how_far_layers_move_the_features(evaluation):
-    model, recording, seen, _ = evaluation("sd1")
+    _, recording, seen, _ = evaluation("sd1")
     checked = set()
     for layer in recording.layers:
         inputs, output = seen[layer.name]
