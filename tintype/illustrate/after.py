@@ -40,6 +40,7 @@ EXAMPLES = (3, 14, 7, 42, 2, 21)
 """The article's amounts of noise in its table of training examples, of ``OF``."""
 
 OF = 50
+FEW_STEPS = 8
 PAIRS, PAIR_STEPS, PAIR_RATE = 8, 10, 1e-4
 
 WhyNot = Literal["memory", "kind"]
@@ -63,11 +64,15 @@ class Learnt:
 
 @dataclass(frozen=True)
 class Dials:
-    """Sweeps of numbers of steps and guidance scales, and another prompt on the same seed."""
+    """Sweeps of guidance scales and numbers of steps, and another prompt on the same seed.
 
-    steps: Sweep
+    ``scales`` were drawn in ``scale_steps`` steps each. ``steps`` and ``parting`` are there only where they were asked for.
+    """
+
     scales: Sweep
-    parting: Parting
+    scale_steps: int
+    steps: Sweep | None = None
+    parting: Parting | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class After:
         forward: the picture's latents with more and more noise.
         operations: of a call of the UNet in latents and on pixels.
         learnt: how it learnt.
-        dials: where they were asked for.
+        dials: what was turned; None after a slow run, unless it was asked for.
     """
 
     estimates: tuple[Image.Image, ...]
@@ -123,15 +128,23 @@ def look_after(
     say("a step of training, on a copy")
     learnt = _learn(sd, rows)
     found = None
-    if dials:
+    if dials or not trials.is_slow(recording):
         say("turning the dials")
-        sweeps = (trials.sweep_steps(sd, recording), trials.sweep_guidance(sd, recording))
-        found = Dials(*sweeps, trials.part_ways(sd, recording, other or OTHER))
+        found = _turn(sd, recording, dials, other or OTHER)
     given = None if inputs is None or inputs.image is None else _given(recording, inputs)
     work = operations(sd, recording)
     return After(
         tuple(estimates), given, tried, trip, sum(others) / len(others), tuple(forward), work, learnt, found
     )
+
+
+def _turn(sd: StableDiffusion, recording: Recording, all_of_them: bool, other: str) -> Dials:
+    whole = recording.settings.steps or len(recording.steps)
+    if not all_of_them:
+        steps = min(whole, FEW_STEPS)
+        return Dials(trials.sweep_guidance(sd, recording, trials.FEW_SCALES, steps), steps)
+    scales = trials.sweep_guidance(sd, recording)
+    return Dials(scales, whole, trials.sweep_steps(sd, recording), trials.part_ways(sd, recording, other))
 
 
 def _learn(sd: StableDiffusion, rows: tuple[TrainingRow, ...]) -> Learnt:

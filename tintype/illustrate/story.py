@@ -133,7 +133,12 @@ def _dials(after: After | None, s: Strings) -> list[Figure]:
     if after is None or after.dials is None:
         return []
     turned = after.dials
-    return [dials.steps(turned.steps, s), dials.scales(turned.scales, s), dials.two_prompts(turned.parting, s)]
+    found = [dials.scales(turned.scales, turned.scale_steps, s)]
+    if turned.steps is not None:
+        found.append(dials.steps(turned.steps, s))
+    if turned.parting is not None:
+        found.append(dials.two_prompts(turned.parting, s))
+    return found
 
 
 def recap(recording: Recording, after: After | None, s: Strings) -> list[tuple[str, Markup]]:

@@ -75,9 +75,8 @@ def try_prompts(sd: StableDiffusion, recording: Recording, inputs: Inputs | None
     """Draw again without each of the strongest words, and without all; and alter the result."""
     inputs = inputs or Inputs()
     settings = one_picture(recording)
-    spent = recording.part("unet").milliseconds or 0
     whole = recording.settings.steps or len(recording.steps)
-    steps = whole if spent < PATIENCE_MS else min(whole, max(FEWEST_STEPS, whole // 6))
+    steps = whole if not is_slow(recording) else min(whole, max(FEWEST_STEPS, whole // 6))
     settings = replace(settings, steps=steps, spacing=settings.spacing if steps == whole else None)
     same = recording.image if steps == whole else _image(sd, settings, inputs)
 
@@ -100,6 +99,11 @@ def try_prompts(sd: StableDiffusion, recording: Recording, inputs: Inputs | None
         prompt, strength = recording.prompt, settings.strength or 1.0
         altered, altered_steps = recording.image, len(recording.steps)
     return Trials(steps, same, tuple(without), plain, altered, prompt, strength, altered_steps)
+
+
+def is_slow(recording: Recording) -> bool:
+    """Whether the run took so long that trials are to be few."""
+    return (recording.part("unet").milliseconds or 0) > PATIENCE_MS
 
 
 def one_picture(recording: Recording) -> Settings:
@@ -176,6 +180,7 @@ STEPS = (1, 2, 4, 5, 6, 10, 20, 30, 40, 50, 100, 500)
 """The article's numbers of steps."""
 
 SCALES = (1.0, 1.5, 2.5, 4.0, 7.5, 12.0)
+FEW_SCALES = (1.0, 2.5, 4.0, 7.5)
 APART = 0.25
 
 
@@ -187,16 +192,18 @@ def sweep_steps(sd: StableDiffusion, recording: Recording, most: int = STEPS[-1]
     return Sweep(tuple(values), tuple(images))
 
 
-def sweep_guidance(sd: StableDiffusion, recording: Recording, steps: int | None = None) -> Sweep:
+def sweep_guidance(
+    sd: StableDiffusion, recording: Recording, scales: Sequence[float] = SCALES, steps: int | None = None
+) -> Sweep:
     """The same noise at several guidance scales, and how well the model finds its own words in each picture."""
     settings = replace(one_picture(recording), strength=None, image_sha256=None, mask_sha256=None, mask_blur=None)
     settings = replace(settings, steps=steps or settings.steps, spacing=None)
     images, measures = [], []
-    for scale in SCALES:
+    for scale in scales:
         image = sd.run(replace(settings, guidance_scale=scale)).images[0]
         images.append(image)
         measures.append(agreement(sd, image, recording.prompt))
-    return Sweep(SCALES, tuple(images), tuple(measures))
+    return Sweep(tuple(scales), tuple(images), tuple(measures))
 
 
 def agreement(sd: StableDiffusion, image: Image.Image, prompt: str, draws: int = 4) -> float:

@@ -28,7 +28,7 @@ def steps(sweep: Sweep, words: Strings | None = None) -> Figure:
     )  # fmt: skip
 
 
-def scales(sweep: Sweep, words: Strings | None = None) -> Figure:
+def scales(sweep: Sweep, num_steps: int, words: Strings | None = None) -> Figure:
     """The same noise at several guidance scales, and how well the model finds its words in each picture."""
     s = words or strings()
     columns = [
@@ -39,6 +39,7 @@ def scales(sweep: Sweep, words: Strings | None = None) -> Figure:
     lines = [(f"{value:g}", "blue", max(0.0, 100 * measure)) for value, measure in zip(sweep.values, sweep.measures, strict=True)]
     best = max(range(len(sweep.values)), key=sweep.measures.__getitem__)
     values = {"best": f"{sweep.values[best]:g}", "share": say.percent(sweep.measures[best]), "least": say.percent(sweep.measures[0])}
+    values["steps"] = num_steps
     numbers = {"scales": list(sweep.values), "agreement": list(sweep.measures)}
     body = join([div("filmstrip wrap", columns), element("h4", s.text("sweep.agreement")), bars(lines, unit=" %")])
     return Figure("scales", body, s.rich("sweep.scales", **values), s.text("sweep.scales_all", **values), (25,), numbers, wide=True)
