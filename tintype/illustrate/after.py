@@ -21,7 +21,7 @@ from tintype.illustrate.learning import (
     training_rows,
 )
 from tintype.illustrate.recording import Recording
-from tintype.illustrate.round_trip import Noised, RoundTrip, forward_row, round_trip
+from tintype.illustrate.autoencoding import Noised, RoundTrip, forward_row, round_trip
 from tintype.illustrate.trials import Inputs, Parting, Sweep, Trials, try_prompts
 
 if TYPE_CHECKING:

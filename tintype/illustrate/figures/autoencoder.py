@@ -14,7 +14,7 @@ from tintype.illustrate.figures.ink import channels, heat, picture
 from tintype.illustrate.figures.parts import PICTURE_BYTES, arrow
 from tintype.illustrate.recording import Recording
 from tintype.illustrate.strings import Strings, strings
-from tintype.illustrate.round_trip import Noised, RoundTrip
+from tintype.illustrate.autoencoding import Noised, RoundTrip
 
 
 def back_and_forth(trip: RoundTrip, others: float, words: Strings | None = None) -> Figure:
