@@ -58,10 +58,14 @@ def hostile(recording, text: str):
     )  # fmt: skip
 
 
-def test_two_hundred_hostile_texts_stay_text(recording):
+TWO_HUNDRED = [wrapper.replace("{}", text) for text in HOSTILE for wrapper in WRAPPERS]
+TWENTY = [TWO_HUNDRED[11 * number % 200] for number in range(20)]
+
+
+@pytest.mark.parametrize("texts", [TWENTY, pytest.param(TWO_HUNDRED, marks=pytest.mark.proof)], ids=["20", "200"])
+def test_hostile_texts_stay_text(recording, texts):
     """Prompts, words, model names and notices change no element, no attribute and no script of the page."""
-    texts = [wrapper.replace("{}", text) for text in HOSTILE for wrapper in WRAPPERS]
-    assert len(set(texts)) == 200
+    assert len(set(texts)) == len(texts)
     decoded = tuple(each for each in recording.decoded if each.index < 2)
     slim = replace(recording, steps=recording.steps[:2], layers=recording.layers[:6], decoded=decoded)
     plain = page(hostile(slim, "beach")).html
