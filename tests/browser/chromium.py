@@ -18,7 +18,15 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
 ]
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's name of a reference
-KEYS = {"left": "\ue012", "up": "\ue013", "right": "\ue014", "down": "\ue015", "home": "\ue011", "end": "\ue010", "tab": "\ue004"}
+KEYS = {
+    "left": "\ue012",
+    "up": "\ue013",
+    "right": "\ue014",
+    "down": "\ue015",
+    "home": "\ue011",
+    "end": "\ue010",
+    "tab": "\ue004",
+}
 
 
 class Chromium:
@@ -31,7 +39,7 @@ class Chromium:
         self._driver = subprocess.Popen([DRIVER, "--port=0", f"--log-path={log}"], stdout=subprocess.PIPE, text=True)
         assert self._driver.stdout is not None
         for line in self._driver.stdout:
-            if "on port" in line:
+            if "successfully on port" in line:
                 self._root = f"http://127.0.0.1:{line.split('on port')[1].strip(' .').split('.')[0].strip()}"
                 break
         options = {"binary": CHROMIUM, "args": [*FLAGS, f"--user-data-dir={self._folder.name}/profile"]}
@@ -42,7 +50,9 @@ class Chromium:
             "unhandledPromptBehavior": "ignore",
         }
         self._session = ""
-        self._session = f"/session/{self._call('POST', '/session', {'capabilities': {'alwaysMatch': wanted}})['sessionId']}"
+        self._session = (
+            f"/session/{self._call('POST', '/session', {'capabilities': {'alwaysMatch': wanted}})['sessionId']}"
+        )
 
     def __enter__(self) -> Chromium:
         return self
@@ -89,7 +99,9 @@ class Chromium:
 
     def click(self, selector: str) -> None:
         """Scroll to an element and click on it, as a person does."""
-        self.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", selector)
+        self.run(
+            "document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", selector
+        )
         self._call("POST", f"/element/{self.find(selector)}/click", {})
 
     def press(self, selector: str, *keys: str) -> None:

@@ -13,7 +13,11 @@ pytestmark = [
     pytest.mark.proof,
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="NOT TESTED: apt-get install chromium chromium-driver"),
 ]
-PROMPTS = ["paradise cosmic beach", "a purple castle in the mountains at night", "a (red:1.3) pirate ship on the sea, rain"]
+PROMPTS = [
+    "paradise cosmic beach",
+    "a purple castle in the mountains at night",
+    "a (red:1.3) pirate ship on the sea, rain",
+]
 WIDTHS = [390, 820, 1440]
 
 
@@ -114,10 +118,15 @@ def test_words_resolutions_steps_and_places_of_the_heat_map(page):
     seen = {overlay(page)}
     for number in (1, 2):
         page.click(f"[data-word='{number}']")
-        assert page.run(f"return document.querySelector('[data-word=\"{number}\"]').getAttribute('aria-pressed')") == "true"
+        assert (
+            page.run(f"return document.querySelector('[data-word=\"{number}\"]').getAttribute('aria-pressed')")
+            == "true"
+        )
         seen.add(overlay(page))
     assert len(seen) == 3
-    choose = "const s = document.querySelector('[data-view]'); s.value = arguments[0]; s.dispatchEvent(new Event('change'))"
+    choose = (
+        "const s = document.querySelector('[data-view]'); s.value = arguments[0]; s.dispatchEvent(new Event('change'))"
+    )
     for view in range(1, page.run("return document.querySelectorAll('[data-view] option').length") - 1):
         page.run(choose, str(view))
         seen.add(overlay(page))
@@ -142,12 +151,16 @@ def test_layers_can_be_chosen_by_place_and_step(page):
         names.add((page.run("return document.querySelector('[data-layer=name]').textContent"), box(page, shown)))
     assert len(names) == page.run("return document.querySelectorAll('[data-pick-layer]').length")
     before = box(page, shown)
-    page.run("const s = document.querySelector('[data-layer-step]'); s.value = '0'; s.dispatchEvent(new Event('change'))")
+    page.run(
+        "const s = document.querySelector('[data-layer-step]'); s.value = '0'; s.dispatchEvent(new Event('change'))"
+    )
     assert box(page, shown) != before
 
 
 def test_the_box_opens_in_five_depths(page):
-    visible = "return [...document.querySelectorAll('#opening .inside *')].filter((e) => e.offsetParent !== null).length"
+    visible = (
+        "return [...document.querySelectorAll('#opening .inside *')].filter((e) => e.offsetParent !== null).length"
+    )
     counts = []
     for depth in range(1, 6):
         page.run("document.querySelector(arguments[0]).click()", f"input[name=depth][value='{depth}']")

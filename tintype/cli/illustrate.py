@@ -42,7 +42,9 @@ def illustrate(
     ] = None,
     image: Annotated[Path | None, typer.Option(help="A picture to start from.")] = None,
     mask: Annotated[Path | None, typer.Option(help="With --image: white is repainted, black is kept.")] = None,
-    strength: Annotated[float | None, typer.Option(help="With --image: above 0 up to 1, how much is drawn anew.")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="With --image: above 0 up to 1, how much is drawn anew.")
+    ] = None,
     language: Annotated[str, typer.Option("--lang", help="en or zh.")] = "en",
     full: Annotated[bool, typer.Option("--full", help="Everything in full, without the bound of 6 MB.")] = False,
     dials: Annotated[

@@ -75,6 +75,7 @@ __all__ = [
     "LearningStep",
     "Noised",
     "NoisyExample",
+    "Page",
     "PartFacts",
     "RecordedStep",
     "Recorder",

@@ -11,6 +11,7 @@ from PIL import Image
 from tintype.errors import TintypeError
 from tintype.illustrate import trials
 from tintype.illustrate.agreement import Agreement, learn_to_agree
+from tintype.illustrate.autoencoding import Noised, RoundTrip, forward_row, round_trip
 from tintype.illustrate.cost import operations
 from tintype.illustrate.learning import (
     LearningStep,
@@ -21,7 +22,6 @@ from tintype.illustrate.learning import (
     training_rows,
 )
 from tintype.illustrate.recording import Recording
-from tintype.illustrate.autoencoding import Noised, RoundTrip, forward_row, round_trip
 from tintype.illustrate.trials import Inputs, Parting, Sweep, Trials, try_prompts
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ EXAMPLES = (3, 14, 7, 42, 2, 21)
 
 OF = 50
 FEW_STEPS = 8
-PAIRS, PAIR_STEPS, PAIR_RATE = 8, 10, 1e-4
+PAIRS, PAIR_STEPS, PAIR_RATE = 6, 8, 1e-4
 
 WhyNot = Literal["memory", "kind"]
 
@@ -66,7 +66,7 @@ class Learnt:
 class Dials:
     """Sweeps of guidance scales and numbers of steps, and another prompt on the same seed.
 
-    ``scales`` were drawn in ``scale_steps`` steps each. ``steps`` and ``parting`` are there only where they were asked for.
+    ``scales`` were drawn in ``scale_steps`` steps each; ``steps`` and ``parting`` only where they were asked for.
     """
 
     scales: Sweep
@@ -133,9 +133,7 @@ def look_after(
         found = _turn(sd, recording, dials, other or OTHER)
     given = None if inputs is None or inputs.image is None else _given(recording, inputs)
     work = operations(sd, recording)
-    return After(
-        tuple(estimates), given, tried, trip, sum(others) / len(others), tuple(forward), work, learnt, found
-    )
+    return After(tuple(estimates), given, tried, trip, sum(others) / len(others), tuple(forward), work, learnt, found)
 
 
 def _turn(sd: StableDiffusion, recording: Recording, all_of_them: bool, other: str) -> Dials:

@@ -82,7 +82,9 @@ def learn_to_agree(
             optimizer.zero_grad()
             loss.backward()
         taken.append(
-            AgreementStep(_similarity(clip, batch), float(loss.detach()), float(metrics["retrieval_at_1"]), _norms(clip))
+            AgreementStep(
+                _similarity(clip, batch), float(loss.detach()), float(metrics["retrieval_at_1"]), _norms(clip)
+            )
         )
         optimizer.step()
         task.after_step()

@@ -34,7 +34,12 @@ def operations(sd: StableDiffusion, recording: Recording) -> tuple[int, int] | N
     time.
     """
     config = sd.unet.config
-    if config.vector_dim or config.guidance_dim or config.in_channels != config.out_channels or recording.context is None:
+    if (
+        config.vector_dim
+        or config.guidance_dim
+        or config.in_channels != config.out_channels
+        or recording.context is None
+    ):
         return None
     count = _Count()
 

@@ -1,4 +1,4 @@
-"""The page: a story in the article's order, told with the figures of one run, as one HTML file that needs nothing else."""
+"""The page: a story in the article's order, told with the figures of one run, as one HTML file."""
 
 from __future__ import annotations
 
@@ -93,20 +93,24 @@ def page(recording: Recording, after: After | None = None, *, language: str = "e
     s = strings(language)
     told = chapters(recording, after, s)
     figures = [figure for chapter in told for figure in chapter.figures]
-    style, script = Markup(_asset("figures.css") + _asset("page.css")), Markup(_asset("page.js"))  # noqa: S704
-    html = _environment().get_template("page.html").render(
-        **_facts(recording, s),
-        s=s,
-        language=language,
-        chapters=told,
-        recap=recap(recording, after, s),
-        sheets=_sheets(figures, full),
-        data=_json(figures, s),
-        style=style,
-        script=script,
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'",
-    )  # fmt: skip
+    style, script = Markup(_asset("figures.css") + _asset("page.css")), Markup(_asset("page.js"))
+    html = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            **_facts(recording, s),
+            s=s,
+            language=language,
+            chapters=told,
+            recap=recap(recording, after, s),
+            sheets=_sheets(figures, full),
+            data=_json(figures, s),
+            style=style,
+            script=script,
+            policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+            "base-uri 'none'; form-action 'none'",
+        )
+    )
     return Page(html, _numbers(recording, told))
 
 
@@ -147,7 +151,7 @@ def _json(figures: list[Figure], s: Strings) -> Markup:
     data: dict[str, Any] = {figure.name: figure.data for figure in figures if figure.data}
     data["strings"] = {"decoded": s.text("player.decoded"), "preview": s.text("player.preview")}
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
-    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def _numbers(recording: Recording, told: list[Chapter]) -> dict[str, Any]:

@@ -12,7 +12,18 @@ from PIL import Image
 from torch import Tensor
 
 from tintype.illustrate.after import After
-from tintype.illustrate.figures import anatomy, attention, autoencoder, dials, inside, learning, parts, time, words
+from tintype.illustrate.figures import (
+    anatomy,
+    attention,
+    autoencoder,
+    dials,
+    inside,
+    learning,
+    parts,
+    steps,
+    time,
+    words,
+)
 from tintype.illustrate.figures import numbers as say
 from tintype.illustrate.figures.figure import Figure
 from tintype.illustrate.figures.looks import Looks, looks
@@ -67,10 +78,10 @@ def _time(recording: Recording, after: After | None, s: Strings) -> list[Figure]
         time.player(recording, seen, sheets, s),
         time.rows(recording, s),
         time.outline(recording, seen, s),
-        time.prediction(recording, sheets, s),
-        time.subtraction(recording, sheets, s),
-        time.pyramid(recording, seen, s),
-        time.guidance(recording, sheets, s),
+        steps.prediction(recording, sheets, s),
+        steps.subtraction(recording, sheets, s),
+        steps.pyramid(recording, seen, s),
+        steps.guidance(recording, sheets, s),
     ]
 
 

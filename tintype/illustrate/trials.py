@@ -1,4 +1,4 @@
-"""The same noise with other words: without one word, without any, with a picture to begin from, or with another prompt."""
+"""The same noise with other words: without one, without any, from a picture, or with another prompt."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tintype.images import Source
 from tintype.illustrate.recording import Recording
+from tintype.images import Source
 
 if TYPE_CHECKING:
     from tintype.pipeline.run import Run
@@ -234,8 +234,6 @@ def agreement(sd: StableDiffusion, image: Image.Image, prompt: str, draws: int =
 
 def part_ways(sd: StableDiffusion, recording: Recording, other: str) -> Parting:
     """Another prompt on the same seed, and the step at which the two beliefs part."""
-    from tintype.pipeline.run import Run
-
     settings = replace(
         one_picture(recording), strength=None, spacing=None, image_sha256=None, mask_sha256=None, mask_blur=None
     )

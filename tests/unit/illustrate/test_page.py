@@ -76,7 +76,9 @@ def test_hostile_texts_stay_text(recording, texts):
         assert skeleton(root) == expected, text
         assert re.findall(r"<script>(.*?)</script>", html, re.S) == script, text
         titles = [element.all_text() for element in root.walk() if element.tag == "title"]
-        assert text.strip() == "" or text.split()[0].replace("\x00", "\ufffd") in titles[0].replace("\x00", "\ufffd"), text
+        assert text.strip() == "" or text.split()[0].replace("\x00", "\ufffd") in titles[0].replace("\x00", "\ufffd"), (
+            text
+        )
 
 
 def test_the_policy_allows_the_own_style_and_script_and_nothing_else(made):

@@ -13,7 +13,9 @@ from tintype.types import Conditioning
 
 @pytest.fixture(scope="module")
 def recording(models):
-    return record(models["sd1"].text2img(["a red boat", "a paradise cosmic beach"], seed=7, batch_size=2), image=3).recording()
+    return record(
+        models["sd1"].text2img(["a red boat", "a paradise cosmic beach"], seed=7, batch_size=2), image=3
+    ).recording()
 
 
 @pytest.mark.parametrize(

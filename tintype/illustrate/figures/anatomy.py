@@ -99,13 +99,28 @@ def _unet(recording: Recording, s: Strings) -> list[Markup]:
         y, colour = TOP + index * ROW, "purple" if seen else "pink"
         left, right = LEFT + index * inset, RIGHT - SIDE - index * inset
         for x in (left, right):
-            parts += [element("rect", x=x, y=y, width=SIDE, height=32, rx=7, class_=f"bar {colour}"), _text(x + SIDE / 2, y + 21, shape)]
+            parts += [
+                element("rect", x=x, y=y, width=SIDE, height=32, rx=7, class_=f"bar {colour}"),
+                _text(x + SIDE / 2, y + 21, shape),
+            ]
         parts.append(_line(left + SIDE + 4, y + 16, right - 5, y + 16, "skip"))
         if index == 0:
             parts.append(_text((left + right + SIDE) / 2, y + 10, s.text("anatomy.skip"), "middle", "small"))
         following = inset if index + 1 < len(levels) else (LEFT + RIGHT) / 2 - 75 - left
-        parts.append(_line(left + SIDE / 2 + following / 2, y + 33, left + SIDE / 2 + following / 2, y + ROW - 2, "flow-line thin"))
-        parts.append(_line(right + SIDE / 2 - following / 2, y + ROW - 1, right + SIDE / 2 - following / 2, y + 35, "flow-line thin"))
+        parts.append(
+            _line(
+                left + SIDE / 2 + following / 2, y + 33, left + SIDE / 2 + following / 2, y + ROW - 2, "flow-line thin"
+            )
+        )
+        parts.append(
+            _line(
+                right + SIDE / 2 - following / 2,
+                y + ROW - 1,
+                right + SIDE / 2 - following / 2,
+                y + 35,
+                "flow-line thin",
+            )
+        )
         if seen:
             parts.append(_line(796, y + 16, right + SIDE + 4, y + 16, "textline"))
             parts.append(element("path", d=f"M875 178V{y + 16}H796", class_="textline bare"))

@@ -77,7 +77,9 @@ def heat(recording: Recording, words: Strings | None = None) -> Figure:
     s = words or strings()
     maps = recording.heat
     if maps is None or not recording.words:
-        return Figure("heat", element("p", s.rich("heat.none"), class_="said"), s.rich("heat.none"), s.text("heat.none"), (35,))
+        return Figure(
+            "heat", element("p", s.rich("heat.none"), class_="said"), s.rich("heat.none"), s.text("heat.none"), (35,)
+        )
     looked = looked_at(recording, s)
     overall = _rows(maps.overall, looked)
     views = [{"label": s.text("heat.overall")} | _bytes(overall, FINE)]
@@ -108,19 +110,24 @@ def heat(recording: Recording, words: Strings | None = None) -> Figure:
     data = {
         "start": ranked[0],
         "place": centre,
-        "labels": [each.label for each in looked], 
+        "labels": [each.label for each in looked],
         "kinds": [each.kind for each in looked],
         "views": views,
         "steps": steps,
     }
-    return Figure("heat", body, s.rich("heat.caption", **values), s.text("heat.alt", **values), (35,), numbers, data, wide=True)
+    return Figure(
+        "heat", body, s.rich("heat.caption", **values), s.text("heat.alt", **values), (35,), numbers, data, wide=True
+    )
 
 
 def _by_step(recording: Recording, looked: list[Looked]) -> list[dict[str, object]]:
     assert recording.heat is not None
     side = COARSE
     height, width = recording.heat.size
-    while side > 8 and len(looked) * len(recording.steps) * side * side * min(height, width) / max(height, width) > STEP_BYTES:
+    while (
+        side > 8
+        and len(looked) * len(recording.steps) * side * side * min(height, width) / max(height, width) > STEP_BYTES
+    ):
         side //= 2
     found = []
     for index in range(len(recording.steps)):
@@ -189,9 +196,13 @@ def _stage(
             class_="choices",
         ),
         div("picks", buttons, role="group", aria_label=s.text("heat.words")),
-        div("ranking", element("h4", s.text("heat.here")), element("ol", data_ranking=True, aria_live="polite"),
-            element("p", s.text("heat.touch"), class_="hint")),
-    )  # fmt: skip
+        div(
+            "ranking",
+            element("h4", s.text("heat.here")),
+            element("ol", data_ranking=True, aria_live="polite"),
+            element("p", s.text("heat.touch"), class_="hint"),
+        ),
+    )
     return div("heat", stage, side)
 
 
@@ -212,7 +223,9 @@ def absence(trials: Trials, words: Strings | None = None) -> Figure:
             div(
                 "column",
                 picture(each.drawn.image, label, class_="result", most=40_000),
-                picture(difference(trials.same, each.drawn.image), s.text("absence.difference", word=each.word), most=30_000),
+                picture(
+                    difference(trials.same, each.drawn.image), s.text("absence.difference", word=each.word), most=30_000
+                ),
                 element("b", span("struck", each.word)),
             )
         )
@@ -222,7 +235,11 @@ def absence(trials: Trials, words: Strings | None = None) -> Figure:
         return Figure("absence", element("p", none, class_="said"), none, s.text("absence.none"))
     tables = div(
         "pair",
-        div("", element("h4", s.text("absence.attention")), bars([(w, "purple", 100 * share) for w, share, _ in rows], unit=" %")),
+        div(
+            "",
+            element("h4", s.text("absence.attention")),
+            bars([(w, "purple", 100 * share) for w, share, _ in rows], unit=" %"),
+        ),
         div("", element("h4", s.text("absence.change")), bars([(w, "orange", change) for w, _, change in rows])),
     )
     agree = max(rows, key=lambda row: row[1])[0] == max(rows, key=lambda row: row[2])[0]

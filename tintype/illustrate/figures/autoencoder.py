@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from tintype.illustrate.autoencoding import Noised, RoundTrip
 from tintype.illustrate.figures import numbers as say
 from tintype.illustrate.figures.charts import bars
 from tintype.illustrate.figures.figure import Figure
@@ -14,7 +15,6 @@ from tintype.illustrate.figures.ink import channels, heat, picture
 from tintype.illustrate.figures.parts import PICTURE_BYTES, arrow
 from tintype.illustrate.recording import Recording
 from tintype.illustrate.strings import Strings, strings
-from tintype.illustrate.autoencoding import Noised, RoundTrip
 
 
 def back_and_forth(trip: RoundTrip, others: float, words: Strings | None = None) -> Figure:
@@ -24,16 +24,25 @@ def back_and_forth(trip: RoundTrip, others: float, words: Strings | None = None)
     worst = max(1 / 255, float(trip.error.quantile(0.995)))  # but for one pixel in two hundred
     body = div(
         "flow",
-        div("column", picture(trip.image, s.text("trip.original"), class_="result", most=PICTURE_BYTES),
-            element("small", say.shape((3, trip.image.height, trip.image.width)))),
+        div(
+            "column",
+            picture(trip.image, s.text("trip.original"), class_="result", most=PICTURE_BYTES),
+            element("small", say.shape((3, trip.image.height, trip.image.width))),
+        ),
         arrow(s.text("trip.encoder"), class_="gold"),
         div("tensor pink", picture(channels(trip.latents), s.text("trip.latents")), element("b", latents)),
         arrow(s.text("trip.decoder"), class_="gold"),
-        div("column", picture(trip.rebuilt, s.text("trip.restored"), class_="result", most=PICTURE_BYTES),
-            element("small", f"PSNR {trip.psnr:.1f} dB")),
-        div("column", picture(heat(trip.error, "gold", worst), s.text("trip.error"), most=50_000),
-            element("small", s.text("trip.error"))),
-    )  # fmt: skip
+        div(
+            "column",
+            picture(trip.rebuilt, s.text("trip.restored"), class_="result", most=PICTURE_BYTES),
+            element("small", f"PSNR {trip.psnr:.1f} dB"),
+        ),
+        div(
+            "column",
+            picture(heat(trip.error, "gold", worst), s.text("trip.error"), most=50_000),
+            element("small", s.text("trip.error")),
+        ),
+    )
     values = {
         "pixels": f"{trip.numbers:,}",
         "latents": f"{trip.latent_numbers:,}",
@@ -67,9 +76,14 @@ def forward(trip: RoundTrip, row: Sequence[Noised], words: Strings | None = None
         )
     values = {"most": f"{row[-1].timestep:.0f}", "sigma": say.number(row[-1].sigma)}
     return Figure(
-        "forward", div("filmstrip", columns), s.rich("forward.caption", **values), s.text("forward.alt", **values), (22,),
-        values, wide=True,
-    )  # fmt: skip
+        "forward",
+        div("filmstrip", columns),
+        s.rich("forward.caption", **values),
+        s.text("forward.alt", **values),
+        (22,),
+        values,
+        wide=True,
+    )
 
 
 def _unit(each: Noised) -> Tensor:
@@ -79,16 +93,20 @@ def _unit(each: Noised) -> Tensor:
 def both_ways(recording: Recording, trip: RoundTrip, row: Sequence[Noised], words: Strings | None = None) -> Figure:
     """Above, how training goes: from the picture to noise. Below, how drawing goes: from noise to the picture."""
     s = words or strings()
-    above = [picture(trip.image, s.text("trip.original"), class_="result", most=30_000),
-             arrow(s.text("trip.encoder"), class_="gold")]  # fmt: skip
+    above = [
+        picture(trip.image, s.text("trip.original"), class_="result", most=30_000),
+        arrow(s.text("trip.encoder"), class_="gold"),
+    ]
     for number, each in enumerate(row):
         if number:
             above.append(span("sign", "+"))
         above.append(picture(channels(_unit(each)), s.text("forward.amount", amount=number)))
     last = len(recording.steps) - 1
     chosen = sorted({0, recording.outline_steps[0], recording.outline_steps[1], last})
-    below = [picture(recording.image, s.text("trip.result"), class_="result", most=30_000),
-             arrow(s.text("trip.decoder"), class_="gold left")]  # fmt: skip
+    below = [
+        picture(recording.image, s.text("trip.result"), class_="result", most=30_000),
+        arrow(s.text("trip.decoder"), class_="gold left"),
+    ]
     below.append(picture(channels(recording.latents), s.text("alt.latents")))
     for index in reversed(chosen):
         step = recording.steps[index]
@@ -101,7 +119,9 @@ def both_ways(recording: Recording, trip: RoundTrip, row: Sequence[Noised], word
         ]
     )
     values = {"steps": len(recording.steps), "shown": len(chosen)}
-    return Figure("both-ways", body, s.rich("ways.caption", **values), s.text("ways.alt", **values), (23,), values, wide=True)
+    return Figure(
+        "both-ways", body, s.rich("ways.caption", **values), s.text("ways.alt", **values), (23,), values, wide=True
+    )
 
 
 def cost(operations: tuple[int, int] | None, recording: Recording, words: Strings | None = None) -> Figure:
@@ -123,4 +143,6 @@ def cost(operations: tuple[int, int] | None, recording: Recording, words: String
         "whole": say.duration(each * large / small * unet.calls),
     }
     numbers = {"operations of a call in latents": small, "in pixels": large}
-    return Figure("cost", bars(rows, unit=" GFLOP"), s.rich("cost.caption", **values), s.text("cost.alt", **values), (), numbers)
+    return Figure(
+        "cost", bars(rows, unit=" GFLOP"), s.rich("cost.caption", **values), s.text("cost.alt", **values), (), numbers
+    )

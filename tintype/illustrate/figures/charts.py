@@ -44,9 +44,14 @@ def curves(
     if marker:
         parts.append(element("line", x1=x(0), x2=x(0), y1=0, y2=height, class_="marker", data_marker=length))
     return element(
-        "svg", element("title", alt), *parts, viewBox=f"0 0 {WIDTH} {height}", class_="chart", role="img",
+        "svg",
+        element("title", alt),
+        *parts,
+        viewBox=f"0 0 {WIDTH} {height}",
+        class_="chart",
+        role="img",
         preserveAspectRatio="none",
-    )  # fmt: skip
+    )
 
 
 def bars(rows: Sequence[tuple[str, str, float]], *, digits: int = 3, unit: str = "") -> Markup:
@@ -62,7 +67,9 @@ def bars(rows: Sequence[tuple[str, str, float]], *, digits: int = 3, unit: str =
             aria_hidden="true",
         )
         lines.append(
-            element("tr", element("th", label, scope="row"), element("td", bar), element("td", number(value, digits) + unit))
+            element(
+                "tr", element("th", label, scope="row"), element("td", bar), element("td", number(value, digits) + unit)
+            )
         )
     return element("table", element("tbody", lines), class_="bars")
 
@@ -89,8 +96,13 @@ def matrix(
 def _square(colour: Sequence[int]) -> Markup:
     """A cell's ground. An SVG, since the page forbids styles on elements."""
     fill = "rgb({},{},{})".format(*colour)
-    return element("svg", element("rect", width=1, height=1, fill=fill), viewBox="0 0 1 1", preserveAspectRatio="none",
-                   aria_hidden="true")  # fmt: skip
+    return element(
+        "svg",
+        element("rect", width=1, height=1, fill=fill),
+        viewBox="0 0 1 1",
+        preserveAspectRatio="none",
+        aria_hidden="true",
+    )
 
 
 def _ink(colour: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""Dials: other numbers of steps, other guidance scales, two prompts on one seed. The article's figure 25, and a 36th."""
+"""Dials: other numbers of steps and guidance scales, two prompts on one seed. The article's figure 25, and a 36th."""
 
 from __future__ import annotations
 
@@ -17,32 +17,58 @@ def steps(sweep: Sweep, words: Strings | None = None) -> Figure:
     """The same noise, drawn in few steps and in many."""
     s = words or strings()
     columns = [
-        div("column", picture(image, s.text("sweep.steps_alt", steps=f"{value:g}"), class_="result", most=MOST),
-            element("b", f"{value:g}"))
+        div(
+            "column",
+            picture(image, s.text("sweep.steps_alt", steps=f"{value:g}"), class_="result", most=MOST),
+            element("b", f"{value:g}"),
+        )
         for value, image in zip(sweep.values, sweep.images, strict=True)
-    ]  # fmt: skip
+    ]
     values = {"fewest": f"{sweep.values[0]:g}", "most": f"{sweep.values[-1]:g}"}
     return Figure(
-        "steps", div("filmstrip wrap", columns), s.rich("sweep.steps", **values), s.text("sweep.steps_all", **values), (),
-        {"steps": list(sweep.values)}, wide=True,
-    )  # fmt: skip
+        "steps",
+        div("filmstrip wrap", columns),
+        s.rich("sweep.steps", **values),
+        s.text("sweep.steps_all", **values),
+        (),
+        {"steps": list(sweep.values)},
+        wide=True,
+    )
 
 
 def scales(sweep: Sweep, num_steps: int, words: Strings | None = None) -> Figure:
     """The same noise at several guidance scales, and how well the model finds its words in each picture."""
     s = words or strings()
     columns = [
-        div("column", picture(image, s.text("sweep.scale_alt", scale=f"{value:g}"), class_="result", most=MOST),
-            element("b", f"{value:g}"))
+        div(
+            "column",
+            picture(image, s.text("sweep.scale_alt", scale=f"{value:g}"), class_="result", most=MOST),
+            element("b", f"{value:g}"),
+        )
         for value, image in zip(sweep.values, sweep.images, strict=True)
-    ]  # fmt: skip
-    lines = [(f"{value:g}", "blue", max(0.0, 100 * measure)) for value, measure in zip(sweep.values, sweep.measures, strict=True)]
+    ]
+    lines = [
+        (f"{value:g}", "blue", max(0.0, 100 * measure))
+        for value, measure in zip(sweep.values, sweep.measures, strict=True)
+    ]
     best = max(range(len(sweep.values)), key=sweep.measures.__getitem__)
-    values = {"best": f"{sweep.values[best]:g}", "share": say.percent(sweep.measures[best]), "least": say.percent(sweep.measures[0])}
+    values = {
+        "best": f"{sweep.values[best]:g}",
+        "share": say.percent(sweep.measures[best]),
+        "least": say.percent(sweep.measures[0]),
+    }
     values["steps"] = num_steps
     numbers = {"scales": list(sweep.values), "agreement": list(sweep.measures)}
     body = join([div("filmstrip wrap", columns), element("h4", s.text("sweep.agreement")), bars(lines, unit=" %")])
-    return Figure("scales", body, s.rich("sweep.scales", **values), s.text("sweep.scales_all", **values), (25,), numbers, wide=True)
+    return Figure(
+        "scales",
+        body,
+        s.rich("sweep.scales", **values),
+        s.text("sweep.scales_all", **values),
+        (25,),
+        numbers,
+        wide=True,
+    )
 
 
 def two_prompts(parting: Parting, words: Strings | None = None) -> Figure:
@@ -60,8 +86,12 @@ def two_prompts(parting: Parting, words: Strings | None = None) -> Figure:
                 element("b", label),
             )
         )
-    chart = curves([(s.text("parting.apart"), "purple", parting.apart)], alt=s.text("parting.apart"),
-                   band=(parting.step, parting.step), height=90)  # fmt: skip
+    chart = curves(
+        [(s.text("parting.apart"), "purple", parting.apart)],
+        alt=s.text("parting.apart"),
+        band=(parting.step, parting.step),
+        height=90,
+    )
     values = {
         "one": one,
         "other": other,
@@ -71,6 +101,11 @@ def two_prompts(parting: Parting, words: Strings | None = None) -> Figure:
     }
     body = join([div("filmstrip", columns), div("labelled", chart, element("small", s.text("parting.apart")))])
     return Figure(
-        "two-prompts", body, s.rich("parting.caption", **values), s.text("parting.alt", **values), (),
-        values | {"apart": list(parting.apart)}, wide=True,
-    )  # fmt: skip
+        "two-prompts",
+        body,
+        s.rich("parting.caption", **values),
+        s.text("parting.alt", **values),
+        (),
+        values | {"apart": list(parting.apart)},
+        wide=True,
+    )

@@ -51,4 +51,4 @@ class Figure:
 
     def _repr_html_(self) -> str:
         style = files("tintype.illustrate").joinpath("templates", "figures.css").read_text(encoding="utf-8")
-        return str(div("tintype", element("style", Markup(style)), sheets(self.films), self))  # noqa: S704
+        return str(div("tintype", element("style", Markup(style)), sheets(self.films), self))

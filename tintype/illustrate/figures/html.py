@@ -24,9 +24,9 @@ def element(tag: str, /, *children: Any, **attributes: Any) -> Markup:
         label = key.rstrip("_").replace("_", "-")
         parts.append(f" {label}" if value is True else f' {label}="{escape(value)}"')
     if tag in VOID:
-        return Markup("".join(parts) + ("/>" if tag not in ("img", "input", "br") else ">"))  # noqa: S704
+        return Markup("".join(parts) + ("/>" if tag not in ("img", "input", "br") else ">"))
     parts.append(">")
-    return Markup("".join(parts)) + join(children) + Markup(f"</{tag}>")  # noqa: S704
+    return Markup("".join(parts)) + join(children) + Markup(f"</{tag}>")
 
 
 def join(children: Iterable[Any]) -> Markup:

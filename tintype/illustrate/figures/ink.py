@@ -58,7 +58,9 @@ def channels(latents: Tensor, name: str = "pink", bound: float | None = None) ->
     """Latents (c h w) -> their channels as tiles, two in a row, on one scale."""
     planes = ramp(scaled(latents, bound), name)  # (c h w 3)
     across = 2 if len(planes) > 1 else 1
-    rows = [np.concatenate(list(planes[i : i + across]), 1) for i in range(0, len(planes) - len(planes) % across, across)]
+    rows = [
+        np.concatenate(list(planes[i : i + across]), 1) for i in range(0, len(planes) - len(planes) % across, across)
+    ]
     return Image.fromarray(np.concatenate(rows, 0))
 
 
@@ -123,7 +125,9 @@ def data_uri(image: Image.Image, most: int | None = None) -> str:
     return f"data:{media};base64,{base64.b64encode(content).decode()}"
 
 
-def picture(image: Image.Image, alt: str, *, class_: str | None = None, most: int | None = None, **attributes) -> Markup:
+def picture(
+    image: Image.Image, alt: str, *, class_: str | None = None, most: int | None = None, **attributes
+) -> Markup:
     """An ``img`` with the picture inside it. Small ones are shown with sharp pixels."""
     small = max(image.size) <= 96
     classes = " ".join(filter(None, ["pixels" if small else None, class_]))
@@ -157,7 +161,7 @@ class Film:
         return cls(sheet, len(frames), (width, height))
 
     def window(self, name: str, alt: str, *, frame: int = -1, offset: int = 0, class_: str = "") -> Markup:
-        """An SVG that shows one frame of the sheet ``name``: the script moves its view box; without it, ``frame`` stays.
+        """An SVG that shows one frame of the sheet ``name``. The script moves its view box; without it ``frame`` stays.
 
         ``offset``: this window shows so many frames later than the others.
         """

@@ -38,24 +38,48 @@ def without_text(recording: Recording, trials: Trials, words: Strings | None = N
         [
             div(
                 "flow",
-                div("stack",
-                    div("tensor pink", picture(channels(step.x / (1 + step.sigma**2) ** 0.5), s.text("film.x")),
-                        element("small", say.shape(step.x.shape))),
-                    div("tensor mint", element("b", f"t = {step.timestep:g}"), element("small", f"σ {say.number(step.sigma)}"))),
+                div(
+                    "stack",
+                    div(
+                        "tensor pink",
+                        picture(channels(step.x / (1 + step.sigma**2) ** 0.5), s.text("film.x")),
+                        element("small", say.shape(step.x.shape)),
+                    ),
+                    div(
+                        "tensor mint",
+                        element("b", f"t = {step.timestep:g}"),
+                        element("small", f"σ {say.number(step.sigma)}"),
+                    ),
+                ),
                 arrow(),
-                div("part pink", element("strong", "UNet"), element("code", unet.class_name), element("small", s.text("alone.no_text"))),
+                div(
+                    "part pink",
+                    element("strong", "UNet"),
+                    element("code", unet.class_name),
+                    element("small", s.text("alone.no_text")),
+                ),
                 arrow(),
-                div("tensor pink", picture(channels(noise), s.text("film.uncond")), element("small", say.shape(noise.shape))),
+                div(
+                    "tensor pink",
+                    picture(channels(noise), s.text("film.uncond")),
+                    element("small", say.shape(noise.shape)),
+                ),
             ),
             div(
                 "pair",
-                div("column", picture(trials.unconditional.image, s.text("alone.without"), class_="result", most=PICTURE_BYTES),
-                    element("b", s.text("alone.without"))),
-                div("column", picture(trials.same, s.text("alone.with"), class_="result", most=PICTURE_BYTES),
-                    element("b", s.text("alone.with"))),
+                div(
+                    "column",
+                    picture(trials.unconditional.image, s.text("alone.without"), class_="result", most=PICTURE_BYTES),
+                    element("b", s.text("alone.without")),
+                ),
+                div(
+                    "column",
+                    picture(trials.same, s.text("alone.with"), class_="result", most=PICTURE_BYTES),
+                    element("b", s.text("alone.with")),
+                ),
             ),
         ]
-    )  # fmt: skip
+    )
     values = {
         "step": step.index + 1,
         "shape": say.shape(step.x.shape),
@@ -71,11 +95,16 @@ def time_embedding(recording: Recording, words: Strings | None = None) -> Figure
     table = recording.time_embeddings
     if table is None:
         return _missing(s, "time-embedding", (33,))
-    body = div("embedding time", element("ol", [element("li", f"t {step.timestep:g}") for step in recording.steps]),
-               picture(strip(table, "mint", 256), s.text("timevec.alt_picture"), class_="strip"))  # fmt: skip
+    body = div(
+        "embedding time",
+        element("ol", [element("li", f"t {step.timestep:g}") for step in recording.steps]),
+        picture(strip(table, "mint", 256), s.text("timevec.alt_picture"), class_="strip"),
+    )
     blocks = [layer for layer in recording.layers if layer.kind == "resnet"]
     values = {"dim": table.shape[1], "steps": len(table), "blocks": len(blocks)}
-    return Figure("time-embedding", body, s.rich("timevec.caption", **values), s.text("timevec.alt", **values), (33,), values)
+    return Figure(
+        "time-embedding", body, s.rich("timevec.caption", **values), s.text("timevec.alt", **values), (33,), values
+    )
 
 
 def movers(recording: Recording, words: Strings | None = None) -> Figure:
@@ -95,11 +124,15 @@ def movers(recording: Recording, words: Strings | None = None) -> Figure:
     charts = div(
         "panels",
         [
-            div("panel", element("h4", label), curves([(label, colour, values), lines[-1]], alt=label, height=90, marker=True),
-                element("small", f"{say.percent(min(v) )} – {say.percent(max(v))}"))
+            div(
+                "panel",
+                element("h4", label),
+                curves([(label, colour, values), lines[-1]], alt=label, height=90, marker=True),
+                element("small", f"{say.percent(min(v))} – {say.percent(max(v))}"),
+            )
             for (label, colour, values), (_, _, v) in zip(lines[:-1], series, strict=True)
         ],
-    )  # fmt: skip
+    )
     text = [layer for layer in recording.layers if layer.kind == "cross-attention" and layer.moved]
     top = max(text, key=lambda layer: sum(layer.moved or ()), default=None)
     values = {"layers": len(recording.layers), "skips": len(recording.skips)}
@@ -112,7 +145,9 @@ def movers(recording: Recording, words: Strings | None = None) -> Figure:
 
 
 def _missing(s: Strings, name: str, article: tuple[int, ...]) -> Figure:
-    return Figure(name, element("p", s.rich("inside.none"), class_="said"), s.rich("inside.none"), s.text("inside.none"), article)
+    return Figure(
+        name, element("p", s.rich("inside.none"), class_="said"), s.rich("inside.none"), s.text("inside.none"), article
+    )
 
 
 def layers(recording: Recording, words: Strings | None = None) -> Figure:
@@ -123,7 +158,9 @@ def layers(recording: Recording, words: Strings | None = None) -> Figure:
         return _missing(s, "layers", (33, 35))
     film = _film(shown)
     times = len(recording.feature_steps)
-    seeing = [n for n, each in enumerate(shown) if each.kind in ("transformer", "cross-attention") and each.part == "up"]
+    seeing = [
+        n for n, each in enumerate(shown) if each.kind in ("transformer", "cross-attention") and each.part == "up"
+    ]
     start = seeing[-1] if seeing else 0
     levels = sorted({layer.level for layer in shown})
     rows = []
@@ -134,7 +171,9 @@ def layers(recording: Recording, words: Strings | None = None) -> Figure:
             sides.append(div("layers", [_button(s, film, n, each, times, n == start) for n, each in here]))
         names = {each.name for each in shown if each.level == level and each.part in ("in", "down")}
         skips = sum(source in names for source, _ in recording.skips)
-        middle = div("skips", span("skip-arrow", "⟶", aria_hidden="true"), element("small", s.text("layers.skips", number=skips)))
+        middle = div(
+            "skips", span("skip-arrow", "⟶", aria_hidden="true"), element("small", s.text("layers.skips", number=skips))
+        )
         rows.append(div("level", sides[0], middle, sides[1]))
     mid = [(n, each) for n, each in enumerate(shown) if each.part == "mid"]
     rows.append(div("level bottom", div("layers", [_button(s, film, n, each, times, n == start) for n, each in mid])))
@@ -149,11 +188,13 @@ def layers(recording: Recording, words: Strings | None = None) -> Figure:
         " ",
         element(
             "select",
-            [element("option", f"{s.text('player.step')} {index + 1}", value=n, selected=n == times - 1)
-             for n, index in enumerate(recording.feature_steps)],
+            [
+                element("option", f"{s.text('player.step')} {index + 1}", value=n, selected=n == times - 1)
+                for n, index in enumerate(recording.feature_steps)
+            ],
             data_layer_step=True,
         ),
-    )  # fmt: skip
+    )
     facts = _facts(s, shown[start])
     detail = div(
         "detail",
@@ -167,8 +208,12 @@ def layers(recording: Recording, words: Strings | None = None) -> Figure:
         ),
         aria_live="polite",
     )
-    key = div("legend", span("ink pink", s.text("kind.resnet")), span("ink purple", s.text("layers.text_key")),
-              span("ink mint", s.text("layers.time_key")))  # fmt: skip
+    key = div(
+        "legend",
+        span("ink pink", s.text("kind.resnet")),
+        span("ink purple", s.text("layers.text_key")),
+        span("ink mint", s.text("layers.time_key")),
+    )
     values = {
         "layers": len(recording.layers),
         "resnets": sum(layer.kind == "resnet" for layer in recording.layers),
@@ -176,12 +221,21 @@ def layers(recording: Recording, words: Strings | None = None) -> Figure:
         "skips": len(recording.skips),
         "step": recording.feature_steps[-1] + 1,
     }
-    numbers = {"layers": [[each.name, each.kind, list(each.shape), each.parameters, each.moved] for each in recording.layers]}
+    numbers = {
+        "layers": [[each.name, each.kind, list(each.shape), each.parameters, each.moved] for each in recording.layers]
+    }
     body = join([detail, div("unet few" if len(shown) <= FEW else "unet", rows), key])
     return Figure(
-        "layers", body, s.rich("layers.caption", **values), s.text("layers.alt", **values), (33, 35), numbers, data,
-        {"layers": film}, wide=True,
-    )  # fmt: skip
+        "layers",
+        body,
+        s.rich("layers.caption", **values),
+        s.text("layers.alt", **values),
+        (33, 35),
+        numbers,
+        data,
+        {"layers": film},
+        wide=True,
+    )
 
 
 def _film(shown: list[LayerRecord]) -> Film:
@@ -221,4 +275,8 @@ def _facts(s: Strings, layer: LayerRecord) -> dict[str, str]:
     if layer.explained:
         explained = s.text("layers.explained", share=say.percent(layer.explained[-1]))
     numbers = s.text("layers.numbers", shape=say.shape(layer.shape), parameters=say.count(layer.parameters))
-    return {"name": layer.name, "text": s.text(f"about.{layer.kind}"), "numbers": " ".join(filter(None, [numbers, moved, explained]))}
+    return {
+        "name": layer.name,
+        "text": s.text(f"about.{layer.kind}"),
+        "numbers": " ".join(filter(None, [numbers, moved, explained])),
+    }

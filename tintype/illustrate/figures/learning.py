@@ -48,7 +48,10 @@ def example(learnt: Learnt, number: int, words: Strings | None = None) -> Figure
     stages = [
         (s.text("example.pick"), _small(row.image, row.caption)),
         (s.text("example.noise"), picture(channels(each.noise), s.text("example.noise_alt"))),
-        (s.text("example.amount"), div("tensor mint", element("b", f"{amount} / {OF}"), element("small", f"t {each.timestep}"))),
+        (
+            s.text("example.amount"),
+            div("tensor mint", element("b", f"{amount} / {OF}"), element("small", f"t {each.timestep}")),
+        ),
         (s.text("example.add"), picture(channels(_unit(each)), s.text("example.noisy_alt"))),
     ]
     blocks: list[Markup] = []
@@ -62,9 +65,13 @@ def example(learnt: Learnt, number: int, words: Strings | None = None) -> Figure
     values["signal"] = say.percent(1 / (1 + each.sigma**2) ** 0.5)
     values["number"] = number + 1
     return Figure(
-        f"example-{number + 1}", div("flow", blocks), s.rich("example.caption", **values), s.text("example.alt", **values),
-        (14 + number,), values,
-    )  # fmt: skip
+        f"example-{number + 1}",
+        div("flow", blocks),
+        s.rich("example.caption", **values),
+        s.text("example.alt", **values),
+        (14 + number,),
+        values,
+    )
 
 
 def table(learnt: Learnt, words: Strings | None = None) -> Figure:
@@ -95,7 +102,9 @@ def table(learnt: Learnt, words: Strings | None = None) -> Figure:
     amounts = ", ".join(map(str, EXAMPLES))
     values = {"rows": len(lines), "amounts": amounts, "times": 1000}
     numbers = {"rows": [[e.caption, e.timestep, e.sigma, e.loss] for e in learnt.examples]}
-    return Figure("dataset", body, s.rich("table.caption", **values), s.text("table.alt", **values), (16, 31), numbers, wide=True)
+    return Figure(
+        "dataset", body, s.rich("table.caption", **values), s.text("table.alt", **values), (16, 31), numbers, wide=True
+    )
 
 
 def step(learnt: Learnt, words: Strings | None = None) -> Figure:
@@ -111,11 +120,20 @@ def step(learnt: Learnt, words: Strings | None = None) -> Figure:
             div(
                 "pair",
                 div("", element("h4", s.text("learn.gradients")), gradient),
-                div("", element("h4", s.text("learn.loss")),
-                    bars([(s.text("learn.before"), "pink", taken.loss_before), (s.text("learn.after"), "mint", taken.loss_after)], digits=4)),
+                div(
+                    "",
+                    element("h4", s.text("learn.loss")),
+                    bars(
+                        [
+                            (s.text("learn.before"), "pink", taken.loss_before),
+                            (s.text("learn.after"), "mint", taken.loss_after),
+                        ],
+                        digits=4,
+                    ),
+                ),
             ),
         ]
-    )  # fmt: skip
+    )
     values = {
         "loss": say.number(taken.loss_before, 4),
         "after": say.number(taken.loss_after, 4),
@@ -132,7 +150,13 @@ def step(learnt: Learnt, words: Strings | None = None) -> Figure:
         "changes": taken.change_norms,
     }
     return Figure(
-        "training-step", body, s.rich("learn.caption", **values), s.text("learn.alt", **values), (17,), numbers, wide=True
+        "training-step",
+        body,
+        s.rich("learn.caption", **values),
+        s.text("learn.alt", **values),
+        (17,),
+        numbers,
+        wide=True,
     )
 
 
@@ -172,16 +196,23 @@ def embeddings(learnt: Learnt, words: Strings | None = None) -> Figure:
     assert found is not None
     images = [row.image for row in learnt.rows[:2]]
     pairs = [
-        div("flow tight",
-            _small(image, caption, 72), arrow(s.text("clip.image_encoder"), class_="orange"),
-            picture(strip(picture_vector, "orange", 128, 14), s.text("clip.image_vector"), class_="strip"))
+        div(
+            "flow tight",
+            _small(image, caption, 72),
+            arrow(s.text("clip.image_encoder"), class_="orange"),
+            picture(strip(picture_vector, "orange", 128, 14), s.text("clip.image_vector"), class_="strip"),
+        )
         for image, caption, picture_vector in zip(images, found.captions, found.image_features[:2], strict=False)
-    ]  # fmt: skip
+    ]
     texts = [
-        div("flow tight", div("note small", element("p", caption)), arrow(s.text("clip.text_encoder"), class_="blue"),
-            picture(strip(vector, "blue", 128, 14), s.text("clip.text_vector"), class_="strip"))
+        div(
+            "flow tight",
+            div("note small", element("p", caption)),
+            arrow(s.text("clip.text_encoder"), class_="blue"),
+            picture(strip(vector, "blue", 128, 14), s.text("clip.text_vector"), class_="strip"),
+        )
         for caption, vector in list(zip(found.captions, found.text_features, strict=True))[:2]
-    ]  # fmt: skip
+    ]
     values = {"dim": found.text_features.shape[1]}
     body = div("pair", div("stack", pairs[0], texts[0]), div("stack", pairs[1], texts[1]))
     return Figure("clip-embed", body, s.rich("clip.embed", **values), s.text("clip.embed_alt", **values), (27,), values)
@@ -202,11 +233,20 @@ def similarity(learnt: Learnt, words: Strings | None = None) -> Figure:
         title = s.text(key, steps=len(found.steps))
         right = int((similarities.argmax(1).eq(_count(similarities))).sum())
         panels.append(
-            div("panel", element("h4", title), matrix(similarities, names, names, alt=title, ends=ends),
-                element("small", s.text("clip.right", right=right, of=len(names))))
-        )  # fmt: skip
-    pictures = div("row eight", [div("labelled", _small(row.image, row.caption, 112), element("small", str(n + 1)))
-                           for n, row in enumerate(learnt.rows[: len(names)])])  # fmt: skip
+            div(
+                "panel",
+                element("h4", title),
+                matrix(similarities, names, names, alt=title, ends=ends),
+                element("small", s.text("clip.right", right=right, of=len(names))),
+            )
+        )
+    pictures = div(
+        "row eight",
+        [
+            div("labelled", _small(row.image, row.caption, 112), element("small", str(n + 1)))
+            for n, row in enumerate(learnt.rows[: len(names)])
+        ],
+    )
     rest = float((first.sum() - first.diag().sum()) / (first.numel() - len(first)))
     values = {
         "pairs": len(names),
@@ -223,9 +263,14 @@ def similarity(learnt: Learnt, words: Strings | None = None) -> Figure:
     curve = curves([(s.text("clip.loss"), "blue", losses)], alt=s.text("clip.loss"), height=80)
     body = join([pictures, div("panels", panels), div("labelled", curve, element("small", s.text("clip.loss")))])
     return Figure(
-        "clip-compare", body, s.rich("clip.caption", **values), s.text("clip.alt", **values), (28, 29),
-        values | {"losses": losses}, wide=True,
-    )  # fmt: skip
+        "clip-compare",
+        body,
+        s.rich("clip.caption", **values),
+        s.text("clip.alt", **values),
+        (28, 29),
+        values | {"losses": losses},
+        wide=True,
+    )
 
 
 def _count(similarities: Tensor) -> Tensor:

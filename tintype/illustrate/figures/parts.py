@@ -41,7 +41,9 @@ def first_sight(recording: Recording, words: Strings | None = None) -> Figure:
         picture(recording.image, s.text("alt.result", prompt=recording.prompt), class_="result", most=PICTURE_BYTES),
     )
     values = {"prompt": recording.prompt, "seed": recording.seed, "size": say.shape(recording.image.size)}
-    return Figure("first-sight", body, s.rich("first_sight.caption", **values), s.text("first_sight.alt", **values), (1,))
+    return Figure(
+        "first-sight", body, s.rich("first_sight.caption", **values), s.text("first_sight.alt", **values), (1,)
+    )
 
 
 def alteration(
@@ -171,7 +173,9 @@ def _facts(s: Strings, part: PartFacts) -> Markup:
         s.rich("facts.time", value=say.duration(part.milliseconds), calls=part.calls),
     ]
     shapes = [say.shape(part.shape_in), element("br"), "→ ", say.shape(part.shape_out)]
-    return element("ul", [element("li", line) for line in lines], element("li", shapes, class_="from-5"), class_="facts from-4")
+    return element(
+        "ul", [element("li", line) for line in lines], element("li", shapes, class_="from-5"), class_="facts from-4"
+    )
 
 
 def _shape_of(dims, tensor) -> Markup:
@@ -193,17 +197,30 @@ def three_tensors(recording: Recording, words: Strings | None = None) -> Figure:
         "flow",
         div(
             "stack",
-            div("tensor blue", picture(strip(context, "blue", 64), s.text("alt.context"), class_="strip"),
-                element("b", "1 · " + say.shape(context.shape))),
-            div("tensor pink", picture(channels(first), s.text("alt.noise")), element("b", "2 · " + say.shape(first.shape))),
+            div(
+                "tensor blue",
+                picture(strip(context, "blue", 64), s.text("alt.context"), class_="strip"),
+                element("b", "1 · " + say.shape(context.shape)),
+            ),
+            div(
+                "tensor pink",
+                picture(channels(first), s.text("alt.noise")),
+                element("b", "2 · " + say.shape(first.shape)),
+            ),
         ),
         arrow(),
-        div("part pink", element("strong", s.text("three.diffusion")),
-            element("small", s.text("opening.loop", steps=len(recording.steps)))),
+        div(
+            "part pink",
+            element("strong", s.text("three.diffusion")),
+            element("small", s.text("opening.loop", steps=len(recording.steps))),
+        ),
         arrow(),
-        div("tensor pink", picture(channels(recording.latents), s.text("alt.latents"), class_="large"),
-            element("b", "3 · " + say.shape(recording.latents.shape))),
-    )  # fmt: skip
+        div(
+            "tensor pink",
+            picture(channels(recording.latents), s.text("alt.latents"), class_="large"),
+            element("b", "3 · " + say.shape(recording.latents.shape)),
+        ),
+    )
     values = {
         "context_numbers": say.count(context.numel()),
         "latent_numbers": say.count(first.numel()),
@@ -268,7 +285,11 @@ def chain(recording: Recording, words: Strings | None = None) -> Figure:
         )
         alt = s.text("alt.step", step=index + 1)
         links.append(
-            div("tensor pink", picture(channels(step.x_next), alt), element("small", f"‖x‖ {step.x_next.float().norm():.0f}"))
+            div(
+                "tensor pink",
+                picture(channels(step.x_next), alt),
+                element("small", f"‖x‖ {step.x_next.float().norm():.0f}"),
+            )
         )
     for step in recording.steps:
         rows.append([step.index, step.sigma, step.timestep, float(step.x.float().norm())])

@@ -1,19 +1,17 @@
-"""Step by step: the film of a run, where its outline emerges, and the arithmetic of a step. Figures 11-13, 18-20, 30, 34."""
+"""Step by step: the film of a run, and where its outline emerges. The article's figures 11 to 13."""
 
 from __future__ import annotations
 
 from math import sqrt
 
-from markupsafe import Markup
 from torch import Tensor
 
 from tintype.illustrate.figures import numbers as say
 from tintype.illustrate.figures.charts import curves
 from tintype.illustrate.figures.figure import Figure
-from tintype.illustrate.figures.html import div, element, join, span
-from tintype.illustrate.figures.ink import Film, channels, difference, picture, strip
+from tintype.illustrate.figures.html import div, element, span
+from tintype.illustrate.figures.ink import Film, channels, difference, picture
 from tintype.illustrate.figures.looks import Looks
-from tintype.illustrate.figures.parts import PICTURE_BYTES, arrow
 from tintype.illustrate.recording import RecordedStep, Recording
 from tintype.illustrate.strings import Strings, strings
 
@@ -25,10 +23,12 @@ def films(recording: Recording, looks: Looks) -> dict[str, Film]:
     steps = recording.steps
     found = {
         "estimate": Film.of(looks.estimates),
-        "x": Film.of([channels(_unit(s.x, s.sigma)) for s in steps] + [channels(_unit(steps[-1].x_next, steps[-1].sigma_next))]),
+        "x": Film.of(
+            [channels(unit(s.x, s.sigma)) for s in steps] + [channels(unit(steps[-1].x_next, steps[-1].sigma_next))]
+        ),
         "belief": Film.of([channels(step.denoised) for step in steps]),
         "noise": Film.of([channels(step.noise, bound=2.5) for step in steps]),
-    }  # fmt: skip
+    }
     if any(step.equation.fitted for step in steps):
         found["removed"] = Film.of([channels(step.removed) for step in steps])
     if all(step.noise_cond is not None for step in steps):
@@ -44,7 +44,7 @@ def _there(tensor: Tensor | None) -> Tensor:
     return tensor
 
 
-def _unit(x: Tensor, sigma: float) -> Tensor:
+def unit(x: Tensor, sigma: float) -> Tensor:
     """Latents brought to about unit variance, as the network sees them."""
     return x / sqrt(1 + sigma**2)
 
@@ -72,7 +72,9 @@ def player(recording: Recording, looks: Looks, sheets: dict[str, Film], words: S
     )
     controls = div(
         "controls",
-        element("button", span("", "▶", aria_hidden="true"), type="button", data_play=True, aria_label=s.text("player.play")),
+        element(
+            "button", span("", "▶", aria_hidden="true"), type="button", data_play=True, aria_label=s.text("player.play")
+        ),
         element(
             "input",
             type="range",
@@ -95,17 +97,31 @@ def player(recording: Recording, looks: Looks, sheets: dict[str, Film], words: S
     )
     body = div(
         "player",
-        div("main-screen", sheets["estimate"].window("estimate", s.text("film.estimate"), frame=here),
-            element("small", s.text("player.decoded"), data_out="look")),
-        div("side", [
-            element("div", screen, element("p", element("b", label), element("small", s.text(f"about.{name}"))))
-            for name, label, screen in screens
-        ]),
-        div("track", controls, chart,
-            div("legend", span("ink pink", s.text("player.legend_outline")), span("ink mint", s.text("player.legend_sigma")),
-                span("band-key", s.text("player.legend_band", first=first + 1, last=last + 1)))),
+        div(
+            "main-screen",
+            sheets["estimate"].window("estimate", s.text("film.estimate"), frame=here),
+            element("small", s.text("player.decoded"), data_out="look"),
+        ),
+        div(
+            "side",
+            [
+                element("div", screen, element("p", element("b", label), element("small", s.text(f"about.{name}"))))
+                for name, label, screen in screens
+            ],
+        ),
+        div(
+            "track",
+            controls,
+            chart,
+            div(
+                "legend",
+                span("ink pink", s.text("player.legend_outline")),
+                span("ink mint", s.text("player.legend_sigma")),
+                span("band-key", s.text("player.legend_band", first=first + 1, last=last + 1)),
+            ),
+        ),
         readings,
-    )  # fmt: skip
+    )
     values = {
         "steps": len(steps),
         "first": first + 1,
@@ -144,14 +160,13 @@ def _reading(step: RecordedStep, key: str) -> str:
 
 def _data(step: RecordedStep, looks: Looks) -> dict[str, object]:
     """What the script shows of a step."""
-    guidance = step.guidance
     found: dict[str, object] = {key: _reading(step, key) for key in ("sigma", "timestep", "outline", "norm")}
     found |= {
         "equation": equation(step),
         "residual": say.number(step.equation.residual, 2),
-        "subtraction": _subtraction(step),
+        "subtraction": subtraction_formula(step),
         "look": "decoded" if step.index in looks.decoded else "preview",
-        "pull": None if guidance is None else say.percent(float(guidance.norm() / _there(step.noise_cond).float().norm())),
+        "pull": None if step.guidance is None else say.percent(pull(step)),
     }
     return found
 
@@ -168,10 +183,15 @@ def equation(step: RecordedStep) -> str:
     return f"x{following} = " + " ".join(terms).removeprefix("+ ")
 
 
-def _subtraction(step: RecordedStep) -> str:
+def subtraction_formula(step: RecordedStep) -> str:
     """The same step as a subtraction of noise, where it is exactly that."""
     now, following = (str(step.index + k).translate(SUBSCRIPTS) for k in (1, 2))
     return f"x{following} = x{now} − ({say.number(step.sigma, 4)} − {say.number(step.sigma_next, 4)}) ε{now}"
+
+
+def pull(step: RecordedStep) -> float:
+    """How much the words change the predicted noise: the length of the change over that of the noise."""
+    return float(_there(step.guidance).norm() / _there(step.noise_cond).float().norm())
 
 
 def rows(recording: Recording, words: Strings | None = None) -> Figure:
@@ -195,9 +215,14 @@ def rows(recording: Recording, words: Strings | None = None) -> Figure:
     ]
     values = {"shown": len(pairs), "steps": len(recording.steps), "list": ", ".join(str(index) for index, *_ in pairs)}
     return Figure(
-        "rows", div("filmstrip", columns), s.rich("rows.caption", **values), s.text("rows.alt", **values), (11,), values,
+        "rows",
+        div("filmstrip", columns),
+        s.rich("rows.caption", **values),
+        s.text("rows.alt", **values),
+        (11,),
+        values,
         wide=True,
-    )  # fmt: skip
+    )
 
 
 def _thumb(image) -> tuple[int, int]:
@@ -208,7 +233,7 @@ def _thumb(image) -> tuple[int, int]:
 def _latents(recording: Recording, index: int) -> Tensor:
     if index < len(recording.steps):
         step = recording.steps[index]
-        return _unit(step.x, step.sigma)
+        return unit(step.x, step.sigma)
     return recording.latents
 
 
@@ -232,10 +257,16 @@ def outline(recording: Recording, looks: Looks, words: Strings | None = None) ->
         change = None
         if index > first:
             changed = difference(looks.estimates[index - 1], image)
-            change = div("labelled", picture(changed, s.text("outline.change", step=index + 1)),
-                         element("small", s.text("outline.difference", before=index, after=index + 1)))  # fmt: skip
-        shown = div("labelled", picture(image, s.text("alt.belief", step=index + 1), class_="result", most=40_000),
-                    element("small", s.text("outline.share", step=index + 1, share=say.percent(step.outline))))  # fmt: skip
+            change = div(
+                "labelled",
+                picture(changed, s.text("outline.change", step=index + 1)),
+                element("small", s.text("outline.difference", before=index, after=index + 1)),
+            )
+        shown = div(
+            "labelled",
+            picture(image, s.text("alt.belief", step=index + 1), class_="result", most=40_000),
+            element("small", s.text("outline.share", step=index + 1, share=say.percent(step.outline))),
+        )
         frames += [change, shown]
     a, b = recording.outline_steps
     values = {
@@ -246,176 +277,11 @@ def outline(recording: Recording, looks: Looks, words: Strings | None = None) ->
         "final": say.percent(recording.steps[-1].outline),
     }
     return Figure(
-        "outline", div("filmstrip large", frames), s.rich("outline.caption", **values), s.text("outline.alt", **values),
-        (13,), values, wide=True,
-    )  # fmt: skip
-
-
-def gauge(recording: Recording, step: RecordedStep) -> Markup:
-    """The amount of noise, in mint; the script fills it along with the step."""
-    largest = recording.steps[0].sigma
-    share = 100 * (step.sigma / largest) ** 0.5
-    return div(
-        "gauge",
-        element(
-            "svg",
-            element("rect", width=100, height=8, rx=2, class_="ground"),
-            element("rect", width=f"{share:.1f}", height=8, rx=2, class_="fill mint", data_gauge=True),
-            viewBox="0 0 100 8",
-            preserveAspectRatio="none",
-            aria_hidden="true",
-        ),
-        element("small", span("", f"t = {step.timestep:g}", data_out="t")),
+        "outline",
+        div("filmstrip large", frames),
+        s.rich("outline.caption", **values),
+        s.text("outline.alt", **values),
+        (13,),
+        values,
+        wide=True,
     )
-
-
-def prediction(recording: Recording, sheets: dict[str, Film], words: Strings | None = None) -> Figure:
-    """The trained predictor at one step: noisy latents, an amount and the text go in, the noise in them comes out."""
-    s = words or strings()
-    here = start(recording)
-    step = recording.steps[here]
-    context = recording.context
-    assert context is not None
-    body = div(
-        "flow",
-        div(
-            "stack",
-            _screen(s, sheets, "x", here),
-            gauge(recording, step),
-            div("labelled", picture(strip(context, "blue", 48), s.text("alt.context"), class_="strip"),
-                element("small", s.text("predict.text"))),
-        ),
-        arrow(),
-        div("part pink", element("strong", s.text("predict.unet")), element("code", recording.part("unet").class_name)),
-        arrow(),
-        _screen(s, sheets, "noise", here),
-    )  # fmt: skip
-    values = {
-        "step": here + 1,
-        "timestep": f"{step.timestep:g}",
-        "sigma": say.number(step.sigma),
-        "std": say.number(float(step.noise.std())),
-        "prediction": recording.prediction,
-        "context": say.shape(context.shape),
-    }
-    used = {name: sheets[name] for name in ("x", "noise")}
-    return Figure(
-        "prediction", body, s.rich("predict.caption", **values), s.text("predict.alt", **values), (18, 30), values,
-        films=used,
-    )  # fmt: skip
-
-
-def _screen(s: Strings, sheets: dict[str, Film], name: str, frame: int, offset: int = 0, label: str | None = None) -> Markup:
-    text = s.text(f"film.{label or name}")
-    window = sheets[name].window(name, text, frame=frame + offset, offset=offset)
-    return div("labelled", div("screen", window), element("small", text))
-
-
-def subtraction(recording: Recording, sheets: dict[str, Film], words: Strings | None = None) -> Figure:
-    """A step: from the noisy latents a part of the predicted noise is taken away. With its numbers and its residual."""
-    s = words or strings()
-    here = start(recording)
-    step = recording.steps[here]
-    fitted = step.equation.fitted
-    name = "removed" if fitted else "noise"
-    body = join(
-        [
-            div(
-                "flow equation",
-                _screen(s, sheets, "x", here),
-                span("sign", "−"),
-                _screen(s, sheets, name, here, label="removed"),
-                span("sign", "="),
-                _screen(s, sheets, "x", here, 1, label="x_next"),
-            ),
-            element("p", equation(step), class_="formula", data_out="equation"),
-            None if fitted else element("p", _subtraction(step), class_="formula faint", data_out="subtraction"),
-            element(
-                "p",
-                s.text("step.residual"),
-                " ",
-                element("b", say.number(step.equation.residual, 2), data_out="residual"),
-                class_="formula faint",
-            ),
-        ]
-    )
-    values = {
-        "step": here + 1,
-        "share": say.percent(1 - step.sigma_next / step.sigma),
-        "worst": say.number(max(each.equation.residual for each in recording.steps), 2),
-        "sampler": recording.settings.sampler,
-    }
-    caption = s.rich("step.caption_fitted" if fitted else "step.caption", **values)
-    used = {each: sheets[each] for each in {"x", name}}
-    return Figure("step", body, caption, s.text("step.alt", **values), (19,), values, films=used)
-
-
-def pyramid(recording: Recording, looks: Looks, words: Strings | None = None) -> Figure:
-    """Two such steps one behind the other, and what the model believes the picture is after each."""
-    s = words or strings()
-    here = min(start(recording), len(recording.steps) - 2)
-    pieces: list[Markup] = []
-    chosen = recording.steps[max(here, 0) : here + 2]
-    for step in chosen:
-        removed = step.x - step.x_next
-        pieces += [
-            div("labelled", picture(channels(_unit(step.x, step.sigma)), s.text("alt.step", step=step.index)),
-                element("small", f"x{str(step.index + 1).translate(SUBSCRIPTS)}, σ {say.number(step.sigma)}")),
-            span("sign", "−"),
-            div("labelled", picture(channels(removed), s.text("film.removed")), element("small", s.text("film.removed"))),
-            span("sign", "="),
-        ]  # fmt: skip
-    last = chosen[-1]
-    pieces += [
-        div("labelled", picture(channels(_unit(last.x_next, last.sigma_next)), s.text("alt.step", step=last.index + 1)),
-            element("small", f"x{str(last.index + 2).translate(SUBSCRIPTS)}, σ {say.number(last.sigma_next)}")),
-        arrow(s.text("pyramid.belief"), class_="gold"),
-        picture(looks.estimates[last.index], s.text("alt.belief", step=last.index + 1), class_="result", most=40_000),
-    ]  # fmt: skip
-    values = {"first": chosen[0].index + 1, "second": last.index + 1, "sigma": say.number(last.sigma_next)}
-    return Figure(
-        "pyramid", div("flow equation", pieces), s.rich("pyramid.caption", **values), s.text("pyramid.alt", **values),
-        (20,), values, wide=True,
-    )  # fmt: skip
-
-
-def guidance(recording: Recording, sheets: dict[str, Film], words: Strings | None = None) -> Figure:
-    """The noise predicted with the text and without it, and their difference, which guidance multiplies."""
-    s = words or strings()
-    here = start(recording)
-    step = recording.steps[here]
-    if step.guidance is None or "guidance" not in sheets:
-        body = element("p", s.rich("guidance.none", scale=f"{recording.guidance_scale:g}"), class_="said")
-        return Figure("guidance", body, s.rich("guidance.none_caption"), s.text("guidance.none_alt"), (34,))
-    body = div(
-        "flow equation",
-        _screen(s, sheets, "uncond", here),
-        span("sign", f"+ {recording.guidance_scale:g} ×"),
-        span("bracket", "("),
-        _screen(s, sheets, "cond", here),
-        span("sign", "−"),
-        _screen(s, sheets, "uncond", here),
-        span("bracket", ")"),
-        span("sign", "="),
-        _screen(s, sheets, "noise", here),
-    )
-    effect = div("flow", _screen(s, sheets, "guidance", here),
-                 element("p", s.rich("guidance.pull"), " ", element("b", _data_pull(step), data_out="pull"), class_="said"))  # fmt: skip
-    pulls = [float(_there(each.guidance).norm() / _there(each.noise_cond).float().norm()) for each in recording.steps]
-    most = max(range(len(pulls)), key=pulls.__getitem__)
-    values = {
-        "scale": f"{recording.guidance_scale:g}",
-        "step": here + 1,
-        "pull": _data_pull(step),
-        "most": most + 1,
-        "most_pull": say.percent(pulls[most]),
-    }
-    used = {name: sheets[name] for name in ("cond", "uncond", "guidance", "noise")}
-    return Figure(
-        "guidance", join([body, effect]), s.rich("guidance.caption", **values), s.text("guidance.alt", **values), (34,),
-        values | {"pulls": pulls}, films=used, wide=True,
-    )  # fmt: skip
-
-
-def _data_pull(step: RecordedStep) -> str:
-    return say.percent(float(_there(step.guidance).norm() / _there(step.noise_cond).float().norm()))

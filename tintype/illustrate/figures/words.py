@@ -53,7 +53,7 @@ def tokens(recording: Recording, words: Strings | None = None) -> Figure:
 
 
 def _chip(s: Strings, token: Token, extra: str = "") -> Markup:
-    kind = token.kind if not extra else extra
+    kind = extra or token.kind
     text = token.text if token.kind == "word" else s.text(f"tokens.{token.kind}")
     weight = span("weight", f"×{token.weight:g}") if token.weight != 1 else None
     open_ended = token.kind == "word" and not token.text.endswith(" ")
@@ -87,7 +87,9 @@ def embedding(recording: Recording, words: Strings | None = None) -> Figure:
         "least": say.number(float(norms.min())),
         "largest": say.number(float(norms.max())),
     }
-    return Figure("embedding", body, s.rich("embedding.caption", **values), s.text("embedding.alt", **values), (4, 7), values)
+    return Figure(
+        "embedding", body, s.rich("embedding.caption", **values), s.text("embedding.alt", **values), (4, 7), values
+    )
 
 
 def likeness(recording: Recording, words: Strings | None = None) -> Figure:
@@ -99,7 +101,9 @@ def likeness(recording: Recording, words: Strings | None = None) -> Figure:
     padding = [token for token in recording.tokens if token.kind == "padding"][:1]
     rows = torch.stack([context[token.position].float() for token in (*shown, *padding)])
     cosines = F.normalize(rows, dim=-1) @ F.normalize(rows, dim=-1).T
-    labels = [token.text.strip() if token.kind == "word" else s.text(f"tokens.{token.kind}") for token in (*shown, *padding)]
+    labels = [
+        token.text.strip() if token.kind == "word" else s.text(f"tokens.{token.kind}") for token in (*shown, *padding)
+    ]
     apart = cosines - 2 * torch.eye(len(cosines))
     place = int(apart.argmax())
     nearest = (labels[place // len(labels)], labels[place % len(labels)])

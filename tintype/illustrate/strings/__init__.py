@@ -1,7 +1,7 @@
 """All wording of the page: one table a language, keys the same in each.
 
-In the tables ``**word**`` is bold and ``[[blue|word]]`` is in the colour of a part; ``{name}`` stands for a value. Values
-are never read as markup.
+In the tables ``**word**`` is bold and ``[[blue|word]]`` is in the colour of a part; ``{name}`` stands for a value.
+Values are never read as markup.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Strings:
         html = str(escape(self.table[key]))
         html = _COLOURED.sub(r'<span class="ink \1">\2</span>', html)
         html = _CODE.sub(r"<code>\1</code>", _BOLD.sub(r"<strong>\1</strong>", html))
-        return Markup(html).format(**values)  # noqa: S704
+        return Markup(html).format(**values)
 
     def under(self, prefix: str) -> dict[str, str]:
         """The entries below a prefix, for the page's script."""
