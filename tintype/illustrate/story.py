@@ -96,8 +96,8 @@ def linear_look(recording: Recording) -> Callable[[Tensor], Image.Image]:
     pairs = [(recording.latents, recording.image)]
     pairs += [(recording.steps[each.index].denoised, each.image) for each in recording.decoded if each.of == "denoised"]
     xs = torch.cat([latents.float().flatten(1).T for latents, _ in pairs])  # (n c)
-    size = recording.latents.shape[-2:]
-    ys = torch.cat([F.adaptive_avg_pool2d(to_tensor(image), size)[0].flatten(1).T for _, image in pairs])  # (n 3)
+    _, *size = recording.latents.shape
+    ys = torch.cat([F.adaptive_avg_pool2d(to_tensor(image), (size[0], size[1]))[0].flatten(1).T for _, image in pairs])  # (n 3)
     matrix = torch.linalg.lstsq(F.pad(xs, (0, 1), value=1.0), ys).solution  # (c+1 3)
 
     def look(latents: Tensor) -> Image.Image:

@@ -61,8 +61,8 @@ def _bytes(maps: Tensor, side: int) -> dict[str, object]:
     """Maps (n h w) as bytes for the script: each 0 to 255 of its own largest value."""
     factor = min(1.0, side / max(maps.shape[-2:]))
     if factor < 1:
-        size = [max(1, round(n * factor)) for n in maps.shape[-2:]]
-        maps = F.adaptive_avg_pool2d(maps[None], size)[0]
+        height, width = (max(1, round(n * factor)) for n in maps.shape[-2:])
+        maps = F.adaptive_avg_pool2d(maps[None], (height, width))[0]
     tops = maps.flatten(1).amax(1).clamp_min(1e-12)
     levels = (maps / tops[:, None, None] * 255).round().to(torch.uint8)
     return {

@@ -56,8 +56,8 @@ def scales(sweep: Sweep, num_steps: int, words: Strings | None = None) -> Figure
         "best": f"{sweep.values[best]:g}",
         "share": say.percent(sweep.measures[best]),
         "least": say.percent(sweep.measures[0]),
+        "steps": str(num_steps),
     }
-    values["steps"] = num_steps
     numbers = {"scales": list(sweep.values), "agreement": list(sweep.measures)}
     body = join([div("filmstrip wrap", columns), element("h4", s.text("sweep.agreement")), bars(lines, unit=" %")])
     return Figure(

@@ -52,5 +52,5 @@ def strings(language: str = "en") -> Strings:
     """The wording in a language. SettingsError for one that is not there."""
     if language not in LANGUAGES:
         raise SettingsError(f"The page is written in {', '.join(LANGUAGES)}; {language!r} is not there.")
-    text = files(__package__).joinpath(f"{language}.json").read_text(encoding="utf-8")
+    text = files("tintype.illustrate.strings").joinpath(f"{language}.json").read_text(encoding="utf-8")
     return Strings(language, json.loads(text))
