@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 
+import diffusers
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 
 from tintype.checkpoints.folder import load_folder, save_folder
 from tintype.errors import CheckpointError
 from tintype.images import to_tensor
 from tintype.text.tokenizer import Tokenizer
-
-diffusers = pytest.importorskip("diffusers")
-transformers = pytest.importorskip("transformers")
 
 CAPTIONS = ["a pirate ship at night", "paradise cosmic beach", "a red house by the sea, watercolour"] * 4
 PROMPT, NEGATIVE = "a pirate ship by the sea", "a red house"

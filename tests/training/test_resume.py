@@ -138,13 +138,13 @@ for progress in chain.denoiser_training(recipe):
 """
 
 
-def kill_and_read(chain, delay: float) -> int:
-    """Train in a process of its own, kill -9 it ``delay`` seconds after the first step, and read what it left."""
+def kill_and_read(chain, steps: int, delay: float) -> int:
+    """Train in a process of its own, kill -9 it ``delay`` seconds after some steps, and read what it left."""
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(chain.folder)], stdout=subprocess.PIPE, text=True, env=os.environ
     )
     assert process.stdout is not None
-    first = int(process.stdout.readline())
+    first = [int(process.stdout.readline()) for _ in range(steps)][-1]
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)
     last = [first, *(int(line) for line in process.stdout.read().split("\n")[:-1])][-1]
@@ -156,7 +156,7 @@ def kill_and_read(chain, delay: float) -> int:
 
 
 def test_killed_at_any_instant_nothing_is_lost(chain):
-    seen = [kill_and_read(chain, delay) for delay in (0.6, 1.1, 0.3)]
+    seen = [kill_and_read(chain, steps, delay) for steps, delay in ((1, 0.2), (5, 0.1), (3, 0.0))]
     assert seen == sorted(seen)
     assert seen[-1] > 0
 
@@ -164,5 +164,5 @@ def test_killed_at_any_instant_nothing_is_lost(chain):
 @pytest.mark.proof
 def test_killed_fifty_times(chain):
     chance = torch.Generator().manual_seed(0)
-    seen = [kill_and_read(chain, 1.5 * torch.rand((), generator=chance).item()) for _ in range(50)]
+    seen = [kill_and_read(chain, 1, 1.5 * torch.rand((), generator=chance).item()) for _ in range(50)]
     assert seen == sorted(seen)

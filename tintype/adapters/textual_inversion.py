@@ -7,9 +7,13 @@ tensor (Hugging Face), ``emb_params`` (sd-scripts), and ``clip_l`` with ``clip_g
 from __future__ import annotations
 
 import base64
+import difflib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -19,11 +23,13 @@ from torch import Tensor, nn
 from tintype.errors import CheckpointError, SettingsError
 from tintype.layouts.pickle_reader import PickleFile
 from tintype.layouts.state_dict import items_of
+from tintype.layouts.stored_tensors import StoredTensor
 from tintype.layouts.tensor_files import is_pickle, open_tensors
 from tintype.text.conditioner import Conditioner
 from tintype.text.tokenizer import Tokenizer
 
-SUFFIXES = (".pt", ".bin", ".safetensors", ".png")
+SUFFIXES = (".safetensors", ".pt", ".bin", ".png")
+"""The best first."""
 CHUNK = "sd-ti-embedding"
 """Under this name A1111's pictures carry their embedding, as JSON in base 64."""
 WIDTHS = {(768,): "SD 1", (1024,): "SD 2", (768, 1280): "SDXL"}
@@ -35,7 +41,7 @@ class Embedding:
     """The word that the file itself is called by, and its vectors (n d), one tensor for each text tower."""
 
     token: str
-    vectors: tuple[Tensor, ...]
+    vectors: tuple[Tensor, ...] = field(repr=False)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -88,9 +94,15 @@ def attach_embedding(conditioner: Conditioner, path: str | Path, token: str | No
         CheckpointError: the file is damaged, holds no embedding, or is for another family.
         SettingsError: the token is empty or taken.
     """
+    embedding = fitting(conditioner, path, token)
+    return AttachedEmbedding(conditioner, embedding.token, embedding.vectors)
+
+
+def fitting(conditioner: Conditioner, path: str | Path, token: str | None = None) -> Embedding:
+    """A file's embedding, read and compared with a model, under ``token`` or its own word. Raises as above."""
     embedding = load_embedding(path)
-    token = embedding.token if token is None else token
-    if not token.strip():
+    token = (embedding.token if token is None else token).strip()
+    if not token:
         raise SettingsError("The token of an embedding is empty; expected a word.")
     expected = tuple(tower.encoder.config.dim for tower in conditioner.towers)
     if embedding.widths != expected:
@@ -99,17 +111,77 @@ def attach_embedding(conditioner: Conditioner, path: str | Path, token: str | No
             f"{path} is an embedding for {family} (vectors {_widths(embedding.widths)} wide); "
             f"this model's are {_widths(expected)} wide."
         )
-    return AttachedEmbedding(conditioner, token.strip(), embedding.vectors)
+    return replace(embedding, token=token)
+
+
+@contextmanager
+def embedded(conditioner: Conditioner, embeddings: Sequence[Embedding]) -> Iterator[None]:
+    """Within the block the words of the embeddings are known. Call it under the model's lock."""
+    attached: list[AttachedEmbedding] = []
+    try:
+        for each in embeddings:
+            attached.append(AttachedEmbedding(conditioner, each.token, each.vectors))
+        yield
+    finally:
+        for each in reversed(attached):
+            each.detach()
 
 
 def find_embeddings(folders: Iterable[str | Path]) -> dict[str, Path]:
-    """The files that may be embeddings, by name without suffix; of two with one name the first folder's counts."""
+    """The files that may be embeddings, by name without suffix.
+
+    Of two with one name the first folder's counts, and within a folder weights count before a picture: it may be there
+    to show what they look like.
+    """
     found: dict[str, Path] = {}
     for folder in folders:
-        for path in sorted(Path(folder).glob("*")):
-            if path.suffix.lower() in SUFFIXES and path.is_file():
-                found.setdefault(path.stem, path)
+        files = [path for path in sorted(Path(folder).glob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+        for path in sorted(files, key=lambda file: SUFFIXES.index(file.suffix.lower())):
+            found.setdefault(path.stem, path)
     return found
+
+
+def find_embedding(name: str, folders: Iterable[Path]) -> Path:
+    """The file that a name means: a path, or a name in one of the folders. CheckpointError says where was looked."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    folders = list(folders)
+    known = find_embeddings(folders)
+    known |= {file.name: file for file in known.values()}
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(name, known, n=3)
+    near = f" Close: {', '.join(close)}." if close else ""
+    looked = ", ".join(str(folder) for folder in folders) or "no folder"
+    raise CheckpointError(f"There is no embedding {name!r}; looked in {looked}.{near}")
+
+
+def embedding_folders(model: Path | None) -> list[Path]:
+    """Where embeddings are looked for by name.
+
+    TINTYPE_EMBEDDINGS; ``embeddings`` and ``models/embeddings`` here; and where A1111's web UI and ComfyUI keep them,
+    seen from a model in ``models/Stable-diffusion`` or ``models/checkpoints``.
+    """
+    stated = [Path(part) for part in os.environ.get("TINTYPE_EMBEDDINGS", "").split(os.pathsep) if part]
+    beside = [folder / "embeddings" for folder in model.parents[:3]] if model is not None else []
+    return list(dict.fromkeys([*stated, Path("embeddings"), Path("models/embeddings"), *beside]))
+
+
+def stands_in(word: str, prompt: str) -> bool:
+    """Whether a prompt has the word, as ``Tokenizer.encode`` sees it."""
+    return _alone(word).search(prompt) is not None
+
+
+def without(words: Iterable[str], prompt: str) -> str:
+    """A prompt without these words."""
+    for word in words:
+        prompt = _alone(word).sub("", prompt)
+    return prompt
+
+
+def _alone(word: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
 
 
 def load_embedding(path: str | Path) -> Embedding:
@@ -141,7 +213,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         file = PickleFile(path)
         params = file.tree.get("string_to_param") if isinstance(file.tree, dict) else None
         if params is not None:
-            return {str(name): file.tensor(stored) for name, stored in items_of(params) if hasattr(stored, "storage")}
+            return {str(name): file.tensor(each) for name, each in items_of(params) if isinstance(each, StoredTensor)}
         return dict(file.tensors())
     return dict(open_tensors(path).tensors())
 

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from tintype.cli.again import again
 from tintype.cli.draw import img2img, inpaint, text2img
 from tintype.cli.files import convert, inspect
 from tintype.cli.illustrate import illustrate
+from tintype.cli.studio import studio
 from tintype.cli.terminal import say
 from tintype.cli.train import train
 from tintype.errors import TintypeError
@@ -53,6 +55,6 @@ def _tintype(
     pass
 
 
-for command in (text2img, img2img, inpaint, illustrate, convert, inspect):
+for command in (text2img, img2img, inpaint, illustrate, again, convert, inspect, studio):
     app.command()(command)
 app.add_typer(train, name="train")

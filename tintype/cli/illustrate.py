@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from tintype.cli.draw import _load, _lora, _shared, _spacing
+from tintype.cli.draw import LOADING, _lora, _shared, _spacing, _tiling, load_model
 from tintype.cli.terminal import say
 from tintype.errors import SettingsError
 
-LEFT_OUT = ("prompts", "output", "batch_size", "as_json")
+LEFT_OUT = ("prompts", "output", "batch_size", "preview", "as_json")
 """Options of drawing that a page has no use for, or has in another form."""
 
 
@@ -64,12 +64,16 @@ def illustrate(
     strings(language)
     _check(output, image, mask, strength)
     model, device, dtype, threads = (settings.pop(name) for name in ("model", "device", "dtype", "threads"))
+    loading = {name: settings.pop(name) for name in LOADING}
+    tiling = _tiling(settings.pop("tile"))
+    settings["embeddings"] = settings["embeddings"] or ()
     settings["spacing"] = _spacing(settings["spacing"])
     settings["loras"] = [_lora(text) for text in settings["loras"] or ()]
     Settings(prompt=prompt, **settings)  # what cannot be is told before a model is loaded
     if strength is not None:
         settings["strength"] = strength
-    sd = _load(model, device, dtype, threads)
+    sd = load_model(model, device, dtype, threads, **loading)
+    sd.tiling = tiling
     page = draw_page(
         sd,
         prompt,

@@ -161,19 +161,3 @@ def _lagrange(points: Sequence[float], at: np.ndarray) -> list[np.ndarray]:
         np.prod([(at - other) / (point - other) for other in rest], axis=0) * np.ones_like(at)
         for point, rest in zip(points, others, strict=True)
     ]
-
-
-def lcm(denoise: Denoise, x: Tensor, plan: Plan, *, eta: float = 1.0, noise: Noise | None = None) -> Iterator[Step]:
-    """Multistep consistency sampling: Luo et al. 2023 (arXiv 2310.04378), algorithm 3; each step a jump to x0.
-
-    The boundary scalings are those of the distillation: sigma_data 0.5, timesteps times 10. Noise is all new.
-    """
-    for i, (sigma, sigma_next) in enumerate(pairwise(plan.sigmas)):
-        time = 10 * plan.timesteps[i]
-        skip, out = 0.25 / (time**2 + 0.25), time / sqrt(time**2 + 0.25)
-        denoised = denoise(x, sigma)
-        x_next = out * denoised + skip / sqrt(1 + sigma**2) * x
-        if sigma_next > 0:
-            x_next = x_next + sigma_next * drawn(noise, sigma, sigma_next)
-        yield Step(i, sigma, sigma_next, x, denoised, x_next)
-        x = x_next

@@ -11,27 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from tintype.diffusion.aliases import DIFFUSERS
 from tintype.diffusion.samplers import sampler as sampler_named
 from tintype.diffusion.schedule import Schedule
 from tintype.diffusion.spacing import TIMESTEP_SPACINGS
 from tintype.errors import CheckpointError, SettingsError
 
-CLASSES = {
-    "DDPMScheduler": "ddpm",
-    "DDIMScheduler": "ddim",
-    "PNDMScheduler": "pndm",
-    "EulerDiscreteScheduler": "euler",
-    "EulerAncestralDiscreteScheduler": "euler_a",
-    "HeunDiscreteScheduler": "heun",
-    "DPMSolverMultistepScheduler": "dpmpp_2m",
-    "KDPM2DiscreteScheduler": "dpm2",
-    "KDPM2AncestralDiscreteScheduler": "dpm2_a",
-    "LMSDiscreteScheduler": "lms",
-    "DPMSolverSDEScheduler": "dpmpp_sde",
-    "UniPCMultistepScheduler": "unipc",
-    "DEISMultistepScheduler": "deis",
-    "LCMScheduler": "lcm",
-}
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 BETAS = {
     "linear": Schedule.linear,
@@ -68,7 +53,7 @@ def from_diffusers(config: Mapping[str, Any]) -> Schedule:
             raise CheckpointError(_unknown(key, config[key], [value for value in values if value is not None]))
     name = config.get("_class_name", "DDIMScheduler")
     conventions = {
-        "sampler": _chosen("_class_name", name, CLASSES),
+        "sampler": _chosen("_class_name", name, DIFFUSERS),
         "prediction": _chosen("prediction_type", config.get("prediction_type", "epsilon"), PREDICTIONS),
         "steps_offset": config.get("steps_offset", 0),
         "set_alpha_to_one": config.get("set_alpha_to_one"),
@@ -92,10 +77,10 @@ def from_diffusers(config: Mapping[str, Any]) -> Schedule:
 def to_diffusers(schedule: Schedule, sampler: str | None = None) -> dict[str, Any]:
     """The scheduler_config.json of a schedule, for ``sampler`` (None: the schedule's own, or else ddim)."""
     chosen = sampler_named(sampler or schedule.sampler or "ddim").name
-    if chosen not in CLASSES.values():
+    if chosen not in DIFFUSERS.values():
         chosen = "ddim"  # diffusers has no class for it
     config = {
-        "_class_name": {ours: theirs for theirs, ours in CLASSES.items()}[chosen],
+        "_class_name": {ours: theirs for theirs, ours in DIFFUSERS.items()}[chosen],
         "num_train_timesteps": schedule.num_train_timesteps,
         **_stated_betas(schedule),
         "prediction_type": {ours: theirs for theirs, ours in PREDICTIONS.items()}[schedule.prediction],

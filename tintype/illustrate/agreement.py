@@ -81,11 +81,8 @@ def learn_to_agree(
             loss, metrics = task.loss(batch)
             optimizer.zero_grad()
             loss.backward()
-        taken.append(
-            AgreementStep(
-                _similarity(clip, batch), float(loss.detach()), float(metrics["retrieval_at_1"]), _norms(clip)
-            )
-        )
+        share = float(metrics["retrieval_at_1"])
+        taken.append(AgreementStep(_similarity(clip, batch), float(loss.detach()), share, _norms(clip)))
         optimizer.step()
         task.after_step()
     with torch.no_grad():

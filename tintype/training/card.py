@@ -22,7 +22,7 @@ from tintype.training.latents import encode_pictures
 from tintype.training.pictures import scene_of, to_signed
 from tintype.training.shards import Shards
 from tintype.training.tasks import DiffusionTask
-from tintype.training.tasks.contrastive import token_ids
+from tintype.training.words import token_ids
 
 UNSEEN_SEED = 1_000_003
 """Scenes for measuring come from a series of their own, so that none was trained on."""
@@ -103,6 +103,25 @@ def write_card(chain: Chain, folder: Path, measured: dict[str, Any]) -> None:
     (folder / "measured.json").write_text(json.dumps(measured, indent=1) + "\n")
     plot_curves(chain, folder / "curves.png")
     (folder / "README.md").write_text(_card(chain, seen, measured))
+
+
+def write_card_of_data(chain: Chain, folder: Path) -> None:
+    """README.md, recipe.json and curves.png into the folder of a model that was trained on anybody's pictures."""
+    seen = {stage: _last(chain.folder / stage)["seen"] for stage in STAGES}
+    (folder / "recipe.json").write_text(json.dumps(asdict(chain.recipe) | {"seen": seen}, indent=1) + "\n")
+    plot_curves(chain, folder / "curves.png")
+    lines = [
+        f"# {chain.folder.name}",
+        "",
+        f"Pictures of {chain.recipe.size}x{chain.recipe.size} from words, trained from random weights by",
+        f"`tintype train` on {chain.num_pictures} pictures with captions. Pictures seen, repeats counted:",
+        f"CLIP {seen['clip']:,}, autoencoder {seen['autoencoder']:,} crops, UNet {seen['denoiser']:,}.",
+        "Nothing was held out of training, so nothing here is",
+        "measured on pictures that it never saw.",
+        "",
+        "![Training curves](curves.png)",
+    ]
+    (folder / "README.md").write_text("\n".join(lines) + "\n")
 
 
 def _card(chain: Chain, seen: dict[str, int], measured: dict[str, Any]) -> str:
