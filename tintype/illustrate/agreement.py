@@ -106,8 +106,8 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def pixels(self, index: int) -> Tensor:
-        return self.rows[index].pixels
+    def pixels(self, draw: Draw) -> Tensor:
+        return self.rows[draw.index].pixels
 
     def caption(self, draw: Draw) -> str:
         return self.rows[draw.index].caption
