@@ -96,13 +96,14 @@ def linear_look(recording: Recording) -> Callable[[Tensor], Image.Image]:
     pairs = [(recording.latents, recording.image)]
     pairs += [(recording.steps[each.index].denoised, each.image) for each in recording.decoded if each.of == "denoised"]
     xs = torch.cat([latents.float().flatten(1).T for latents, _ in pairs])  # (n c)
-    _, *size = recording.latents.shape
-    ys = torch.cat([F.adaptive_avg_pool2d(to_tensor(image), (size[0], size[1]))[0].flatten(1).T for _, image in pairs])  # (n 3)
+    _, h, w = recording.latents.shape
+    small = [F.adaptive_avg_pool2d(to_tensor(image), (h, w))[0] for _, image in pairs]  # each (3 h w)
+    ys = torch.cat([each.flatten(1).T for each in small])  # (n 3)
     matrix = torch.linalg.lstsq(F.pad(xs, (0, 1), value=1.0), ys).solution  # (c+1 3)
 
     def look(latents: Tensor) -> Image.Image:
         colours = F.pad(latents.float().flatten(1).T, (0, 1), value=1.0) @ matrix  # (n 3)
-        return to_image(colours.T.unflatten(1, size).clamp(-1, 1))
+        return to_image(colours.T.unflatten(1, (h, w)).clamp(-1, 1))
 
     return look
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from tests.browser.chromium import CHROMIUM, DRIVER, Chromium
+from tests.browser import ARE_THERE, REASON, Browser
 from tests.unit.illustrate.test_page import TWO_HUNDRED, hostile
 from tests.unit.illustrate.tiny import tiny
 
 pytestmark = [
     pytest.mark.proof,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="NOT TESTED: apt-get install chromium chromium-driver"),
+    pytest.mark.skipif(not ARE_THERE, reason=REASON),
 ]
 PROMPTS = [
     "paradise cosmic beach",
@@ -23,8 +23,8 @@ WIDTHS = [390, 820, 1440]
 
 @pytest.fixture(scope="module")
 def browser():
-    with Chromium() as chromium:
-        yield chromium
+    with Browser() as window:
+        yield window
 
 
 @pytest.fixture(scope="module")
@@ -47,21 +47,35 @@ def pages(tmp_path_factory):
 @pytest.mark.parametrize("number", range(4))
 def test_nothing_leaves_the_window_and_nothing_is_complained_of(browser, pages, number, width):
     for dark in (False, True):
-        browser.resize(width, dark=dark, mobile=width < 500)
-        browser.open(pages[number])
+        browser.resize(width, dark=dark)
+        browser.open(pages[number].as_uri())
         browser.wait("document.documentElement.classList.contains('js')")
         assert browser.run("return document.documentElement.scrollWidth") <= width
         assert browser.run("return [...document.images].every((image) => image.complete && image.naturalWidth)")
-        assert browser.log() == []
+        assert browser.complaints() == []
 
 
 @pytest.fixture
 def page(browser, pages):
     browser.resize(1440)
-    browser.open(pages[0])
+    browser.open(pages[0].as_uri())
     browser.wait("document.documentElement.classList.contains('js')")
     yield browser
-    assert browser.log() == []
+    assert browser.complaints() == []
+
+
+KEYS = {"left": "\ue012", "up": "\ue013", "right": "\ue014", "home": "\ue011", "end": "\ue010"}
+
+
+def press(page, selector: str, *keys: str) -> None:
+    """Keys with the focus on an element."""
+    page.type(selector, "".join(KEYS.get(key, key) for key in keys))
+
+
+def click(page, selector: str) -> None:
+    """Scroll to an element and click on it, as a person does."""
+    page.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", selector)
+    page.click(selector)
 
 
 def step(page) -> int:
@@ -73,23 +87,23 @@ def box(page, selector: str) -> str:
 
 
 def test_the_slider_moves_every_film_and_the_numbers(page):
-    page.press(".controls [data-time]", "home")
+    press(page, ".controls [data-time]", "home")
     assert step(page) == 0
     before = [box(page, f"[data-film={name}]") for name in ("estimate", "x", "noise", "cond", "uncond", "guidance")]
     equation = page.run("return document.querySelector('[data-out=equation]').textContent")
-    page.press(".controls [data-time]", "right", "right")
+    press(page, ".controls [data-time]", "right", "right")
     assert step(page) == 2
     after = [box(page, f"[data-film={name}]") for name in ("estimate", "x", "noise", "cond", "uncond", "guidance")]
     assert all(a != b for a, b in zip(before, after, strict=True))
     assert equation != page.run("return document.querySelector('[data-out=equation]').textContent")
     assert page.run("return document.querySelector('[data-out=step]').textContent") == "3 / 6"
-    page.press(".controls [data-time]", "end")
+    press(page, ".controls [data-time]", "end")
     assert step(page) == 5
 
 
 def test_play_runs_to_the_end_and_stops(page):
-    page.press(".controls [data-time]", "home")
-    page.click("[data-play]")
+    press(page, ".controls [data-time]", "home")
+    click(page, "[data-play]")
     page.wait("document.querySelector('[data-play]').getAttribute('aria-pressed') === 'true'")
     page.wait("document.querySelector('.controls [data-time]').value === '5'", 20)
     page.wait("document.querySelector('[data-play]').getAttribute('aria-pressed') === 'false'", 5)
@@ -97,16 +111,16 @@ def test_play_runs_to_the_end_and_stops(page):
 
 def test_keys_work_where_time_is_in_sight_and_only_there(page):
     page.run("document.querySelector('#time').scrollIntoView({behavior: 'instant'})")
-    page.press("body", "home")
+    press(page, "body", "home")
     assert step(page) == 0
-    page.press("body", "right")
+    press(page, "body", "right")
     assert step(page) == 1
-    page.press("body", " ")
+    press(page, "body", " ")
     page.wait("document.querySelector('[data-play]').getAttribute('aria-pressed') === 'true'")
-    page.press("body", " ")
+    press(page, "body", " ")
     page.run("document.querySelector('#recap').scrollIntoView({behavior: 'instant'})")
     here = step(page)
-    page.press("body", "home")
+    press(page, "body", "home")
     assert step(page) == here
 
 
@@ -117,7 +131,7 @@ def overlay(page) -> str:
 def test_words_resolutions_steps_and_places_of_the_heat_map(page):
     seen = {overlay(page)}
     for number in (1, 2):
-        page.click(f"[data-word='{number}']")
+        click(page, f"[data-word='{number}']")
         assert (
             page.run(f"return document.querySelector('[data-word=\"{number}\"]').getAttribute('aria-pressed')")
             == "true"
@@ -131,15 +145,15 @@ def test_words_resolutions_steps_and_places_of_the_heat_map(page):
         page.run(choose, str(view))
         seen.add(overlay(page))
     page.run(choose, "step")
-    page.press("[data-heat-step] input", "home")
+    press(page, "[data-heat-step] input", "home")
     first = overlay(page)
-    page.press("[data-heat-step] input", "end")
+    press(page, "[data-heat-step] input", "end")
     assert overlay(page) != first
     ranking = "return document.querySelector('[data-ranking]').textContent"
-    page.click("[data-stage]")
+    click(page, "[data-stage]")
     middle = page.run(ranking)
     assert "paradise" in middle
-    page.press("[data-stage]", *["left"] * 4, *["up"] * 6)
+    press(page, "[data-stage]", *["left"] * 4, *["up"] * 6)
     assert page.run(ranking) != middle
 
 
@@ -147,7 +161,7 @@ def test_layers_can_be_chosen_by_place_and_step(page):
     shown = ".detail .film"
     names = set()
     for number in range(page.run("return document.querySelectorAll('[data-pick-layer]').length")):
-        page.click(f"[data-pick-layer='{number}']")
+        click(page, f"[data-pick-layer='{number}']")
         names.add((page.run("return document.querySelector('[data-layer=name]').textContent"), box(page, shown)))
     assert len(names) == page.run("return document.querySelectorAll('[data-pick-layer]').length")
     before = box(page, shown)
@@ -169,20 +183,20 @@ def test_the_box_opens_in_five_depths(page):
 
 
 def test_answers_open_and_the_contents_lead_to_every_part(page):
-    page.click("#recap details summary")
+    click(page, "#recap details summary")
     assert page.run("return document.querySelector('#recap details').open")
     for name in page.run("return [...document.querySelectorAll('.contents a')].map((a) => a.hash)"):
-        page.click(f".contents a[href='{name}']")
+        click(page, f".contents a[href='{name}']")
         page.wait(f"Math.abs(document.querySelector('{name}').getBoundingClientRect().top) < 900")
 
 
 def test_without_script_the_stills_are_there(browser, pages):
     browser.resize(820)
-    browser.devtools("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.devtools("Emulation.setScriptExecutionDisabled", value=True)
     try:
-        browser.open(pages[0])
+        browser.open(pages[0].as_uri())
     finally:
-        browser.devtools("Emulation.setScriptExecutionDisabled", {"value": False})
+        browser.devtools("Emulation.setScriptExecutionDisabled", value=False)
     assert browser.run("return getComputedStyle(document.querySelector('.controls')).display") == "none"
     assert browser.run("return document.querySelector('.film').getBoundingClientRect().width") > 50
 
@@ -193,7 +207,6 @@ def test_hostile_texts_open_no_dialog(browser, tmp_path):
     recording = record(tiny("sd1").text2img("a paradise cosmic beach", seed=7, steps=2)).recording()
     for text in TWO_HUNDRED[::10]:
         place = page(hostile(recording, text)).save(tmp_path / "<img src=x onerror=alert(1)>.html")
-        browser.open(place)
+        browser.open(place.as_uri())
         browser.wait("document.documentElement.classList.contains('js')")
-        assert browser.dialog() is None
-        assert browser.log() == [], text
+        assert browser.complaints() == [], text
