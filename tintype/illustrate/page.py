@@ -116,11 +116,8 @@ def page(recording: Recording, after: After | None = None, *, language: str = "e
 
 def _facts(recording: Recording, s: Strings) -> dict[str, Any]:
     """What the head and the foot of the page say."""
-    import tintype
-
     made = s.rich(
         "page.made",
-        version=tintype.__version__,
         model=recording.model_name or "–",
         seed=recording.seed,
         steps=len(recording.steps),
@@ -130,7 +127,6 @@ def _facts(recording: Recording, s: Strings) -> dict[str, Any]:
     return {
         "prompt": recording.prompt,
         "steps": len(recording.steps),
-        "version": tintype.__version__,
         "notices": recording.notices,
         "picture": picture(recording.image, s.text("alt.result", prompt=recording.prompt), most=160_000),
         "made": made,
