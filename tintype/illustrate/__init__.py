@@ -3,6 +3,9 @@
     recorder = record(run)
     for step in run: ...
     recording = recorder.recording()
+    page(recording).save("beach.html")
+
+or all in one, with what is tried after the run: ``illustrate(sd, "paradise cosmic beach").save("beach.html")``.
 
 The names are imported when they are first used.
 """
@@ -13,9 +16,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tintype.illustrate.after import After, look_after
     from tintype.illustrate.agreement import Agreement, AgreementStep, learn_to_agree
     from tintype.illustrate.autoencoding import Noised, RoundTrip, forward_row, round_trip
     from tintype.illustrate.decoding import decode_steps
+    from tintype.illustrate.figures.figure import Figure
     from tintype.illustrate.heat_maps import HeatMaps, LayerHeat, StepHeat
     from tintype.illustrate.learning import (
         LearningStep,
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
         training_examples,
         training_rows,
     )
+    from tintype.illustrate.page import Page, illustrate, page
     from tintype.illustrate.recorder import Recorder, record
     from tintype.illustrate.recording import (
         Decoded,
@@ -41,6 +47,9 @@ _HOMES = {
     **dict.fromkeys(("Agreement", "AgreementStep", "learn_to_agree"), "tintype.illustrate.agreement"),
     **dict.fromkeys(("Noised", "RoundTrip", "forward_row", "round_trip"), "tintype.illustrate.autoencoding"),
     **dict.fromkeys(("decode_steps",), "tintype.illustrate.decoding"),
+    **dict.fromkeys(("Figure",), "tintype.illustrate.figures.figure"),
+    **dict.fromkeys(("Page", "illustrate", "page"), "tintype.illustrate.page"),
+    **dict.fromkeys(("After", "look_after"), "tintype.illustrate.after"),
     **dict.fromkeys(("HeatMaps", "LayerHeat", "StepHeat"), "tintype.illustrate.heat_maps"),
     **dict.fromkeys(
         ("LearningStep", "NoisyExample", "TrainingRow", "learning_step", "training_examples", "training_rows"),
@@ -54,16 +63,19 @@ _HOMES = {
 }
 
 __all__ = [
+    "After",
     "Agreement",
     "AgreementStep",
     "Decoded",
     "Equation",
+    "Figure",
     "HeatMaps",
     "LayerHeat",
     "LayerRecord",
     "LearningStep",
     "Noised",
     "NoisyExample",
+    "Page",
     "PartFacts",
     "RecordedStep",
     "Recorder",
@@ -75,8 +87,11 @@ __all__ = [
     "TrainingRow",
     "decode_steps",
     "forward_row",
+    "illustrate",
     "learn_to_agree",
     "learning_step",
+    "look_after",
+    "page",
     "record",
     "round_trip",
     "training_examples",
