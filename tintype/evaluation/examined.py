@@ -56,6 +56,7 @@ class Examined:
     model: StableDiffusion
     curriculum: Curriculum | None
     towers: BothTowers | None
+    folder: Path | None = None  # of the model, where it is one
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -86,7 +87,9 @@ def examine(source: str | Path | None = None) -> Examined:
     if (run / "model" / INDEX).is_file() and (run / "clip").is_dir():
         return examined_model(load(run / "model"), run / "model", name, run)
     if run.is_dir() and (run / "clip").is_dir():
-        raise TrainingError(f"{run} is a training run without a model yet: `tintype train model RECIPE -o {run}/model`.")
+        raise TrainingError(
+            f"{run} is a training run without a model yet: `tintype train model RECIPE -o {run}/model`."
+        )
     return examined_model(load(source), run, name)
 
 
@@ -99,7 +102,7 @@ def examined_model(model: StableDiffusion, folder: Path, name: str, run: Path | 
         words = {kind: tuple(values) for kind, values in recipe["vocabulary"].items()}
         curriculum = Curriculum(recipe["seed"], recipe["pictures"], Vocabulary(**words))
         towers = _towers(run, recipe) if run is not None else None
-    return Examined(name, model, curriculum, towers)
+    return Examined(name, model, curriculum, towers, folder if folder.is_dir() else None)
 
 
 def _towers(run: Path, recipe: dict[str, Any]) -> BothTowers | None:
