@@ -24,7 +24,7 @@ Features = Callable[[Tensor], Tensor]
 
 
 def features_of(examined: Examined, judge: Judge) -> tuple[str, Features]:
-    """Whose features pictures are compared in: the model's own CLIP's where its image tower is there, or the judge's."""
+    """In whose features pictures are compared: the model's own CLIP's where its image tower is, else the judge's."""
     towers = examined.towers
     if towers is not None:
         return "CLIP", lambda pixels: image_features(towers, pixels)

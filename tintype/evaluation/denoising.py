@@ -50,9 +50,7 @@ def denoiser_figures(examined: Examined, count: int) -> Work:
 def _figure(examined: Examined, time: float, kinds: dict[str, list[float]]) -> Figure:
     schedule = examined.model.schedule
     sigma = float(schedule.sigmas[round(time * schedule.num_train_timesteps)])
-    beside = {
-        f"{name} caption" if name != "none" else "no caption": _mean(kinds[name]) for name in ("another's", "none")
-    }
+    beside = {"another's caption": _mean(kinds["another's"]), "no caption": _mean(kinds["none"])}
     return average("Denoiser", f"loss at noise {sigma:.2g}", kinds["own"], beside)
 
 

@@ -87,9 +87,7 @@ def examine(source: str | Path | None = None) -> Examined:
     if (run / "model" / INDEX).is_file() and (run / "clip").is_dir():
         return examined_model(load(run / "model"), run / "model", name, run)
     if run.is_dir() and (run / "clip").is_dir():
-        raise TrainingError(
-            f"{run} is a training run without a model yet: `tintype train model RECIPE -o {run}/model`."
-        )
+        raise TrainingError(f"{run} has no model yet; make it: tintype train model RECIPE -o {run / 'model'}")
     return examined_model(load(source), run, name)
 
 

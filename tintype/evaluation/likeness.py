@@ -1,4 +1,4 @@
-"""How alike pictures and crowds of pictures are: SSIM, and the Fréchet distance with what its sample size does to it."""
+"""How alike pictures and crowds of pictures are: SSIM, and the Fréchet distance without its bias."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _root(matrix: np.ndarray) -> np.ndarray:
 
 
 def frechet_with_interval(sample: np.ndarray, reference: np.ndarray) -> tuple[float, Interval]:
-    """The distance of a sample from a reference, and how far another sample might be from it (by leaving out tenths)."""
+    """The distance of a sample from a reference, and how far it might be for another sample (leaving out tenths)."""
     value = frechet(sample, reference)
     group = np.arange(len(sample)) % GROUPS
     return value, jackknife(value, [frechet(sample[group != g], reference) for g in range(GROUPS)])
