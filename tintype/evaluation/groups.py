@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tintype.errors import TrainingError
 from tintype.evaluation.examined import Examined, Labels, labels
 from tintype.evaluation.figures import Tick
 from tintype.scenes import Scene, complete, sample
@@ -76,7 +77,7 @@ def draw_group(examined: Examined, scenes: list[Scene], folder: Path) -> Iterato
     Default settings; picture i has seed i. What is there is not drawn again.
     """
     model = examined.model
-    claim(folder, _identity(examined, scenes))
+    claim(folder, _identity(examined))
 
     def make(numbers: range) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
         prompts = [complete(scenes[number]) for number in numbers]
@@ -89,13 +90,20 @@ def draw_group(examined: Examined, scenes: list[Scene], folder: Path) -> Iterato
 
 
 def drawn_group(name: str, scenes: list[Scene], folder: Path) -> Group:
-    """What `draw_group` has drawn."""
+    """What `draw_group` has drawn.
+
+    Raises:
+        TrainingError: the pictures in the folder are of other scenes.
+    """
     shards = Shards.open(folder)
+    if shards.records[: len(scenes)] != [scene.to_dict() for scene in scenes]:
+        raise TrainingError(f"The pictures in {folder} were drawn for other prompts. Remove that folder.")
     return Group(name, scenes, torch.stack([shards.tensor("pixels", i) for i in range(len(scenes))]))
 
 
 def draw_groups(examined: Examined, count: int, folder: Path) -> Iterator[Tick | Group]:
-    """Yields how far the drawing is, and every group when it is ready."""
+    """Yields how far the drawing is, and every group when it is ready; whole batches, so that more can follow later."""
+    count = -(-count // BATCH) * BATCH
     for name in (SEEN, WHOLE, PAIR):
         scenes = scenes_of_group(examined, name, count)
         if not scenes:
@@ -106,8 +114,8 @@ def draw_groups(examined: Examined, count: int, folder: Path) -> Iterator[Tick |
         yield drawn_group(name, scenes, place)
 
 
-def _identity(examined: Examined, scenes: list[Scene]) -> dict[str, object]:
-    """All that decides what is drawn."""
+def _identity(examined: Examined) -> dict[str, object]:
+    """All that decides what is drawn, but for the prompts."""
     model = examined.model
     networks = {name: weights_hash(network) for name, network in model.networks.items()}
     defaults = model.defaults
@@ -117,5 +125,4 @@ def _identity(examined: Examined, scenes: list[Scene]) -> dict[str, object]:
         "size": [defaults.width, defaults.height],
         "steps": defaults.steps,
         "guidance_scale": defaults.guidance_scale,
-        "prompts": [complete(scene) for scene in scenes],
     }
