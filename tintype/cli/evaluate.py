@@ -28,6 +28,9 @@ Model = Annotated[
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write a page: .html or .md.", show_default=False)]
 Json = Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.", show_default=False)]
 Fast = Annotated[bool, typer.Option("--fast", help="Few pictures: minutes instead of an hour, wide intervals.")]
+Pictures = Annotated[
+    int | None, typer.Option(help="Of every group of prompts; the rest in proportion.  [default: 256]", min=4)
+]
 Keep = Annotated[
     Path | None,
     typer.Option(help="Where generated pictures are kept; the same command continues there.", show_default=False),
@@ -41,6 +44,7 @@ def evaluate(
     output: Output = None,
     json_file: Json = None,
     fast: Fast = False,
+    pictures: Pictures = None,
     keep: Keep = None,
     card: Card = False,
     threads: Threads = None,
@@ -48,17 +52,18 @@ def evaluate(
     """Measure a model: autoencoder, CLIP, denoiser, and whether its pictures show what the words say."""
     import torch
 
-    from tintype.evaluation import FAST, THOROUGH, Evaluation, add_to_card, examine, write_page
+    from tintype.evaluation import FAST, THOROUGH, Effort, Evaluation, add_to_card, examine, write_page
 
     if output is not None and output.suffix not in (".html", ".md"):
         raise SettingsError(f"{output.name}: a report is written as .html or .md.")
     if threads is not None:
         torch.set_num_threads(threads)
+    effort = Effort.of(pictures) if pictures is not None else FAST if fast else THOROUGH
     examined = examine(model)
     if card and examined.folder is None:
         raise SettingsError("--card writes into a model's folder; this model has none.")
     with tempfile.TemporaryDirectory(prefix="tintype-") as scratch:
-        report = _measured(Evaluation(examined, keep or Path(scratch), FAST if fast else THOROUGH))
+        report = _measured(Evaluation(examined, keep or Path(scratch), effort))
     _show(report)
     if json_file is not None:
         json_file.write_text(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tintype.errors import TintypeError
+from tintype.errors import SettingsError, TintypeError
 from tintype.evaluation.autoencoding import autoencoder_figures
 from tintype.evaluation.contrast import clip_figures
 from tintype.evaluation.crowds import frechet_figures, nearest_figures
@@ -29,9 +29,21 @@ class Effort:
     read_by_clip: int = 256
     references: int = 2048  # drawn scenes that generated ones are compared with
 
+    @classmethod
+    def of(cls, pictures: int) -> Effort:
+        """All in proportion to ``pictures`` of every group. They are drawn in whole batches of 16.
+
+        Raises:
+            SettingsError: fewer than 4.
+        """
+        if pictures < 4:
+            raise SettingsError(f"An evaluation needs at least 4 pictures of every group, not {pictures}.")
+        pools = tuple(pool for pool in cls.pools if pool <= 4 * pictures) or (4 * pictures,)
+        return cls(pictures, pictures, pictures // 2, pools, pictures, 8 * pictures)
+
 
 THOROUGH = Effort()
-FAST = Effort(generated=32, losses=32, autoencoded=32, pools=(256,), read_by_clip=64, references=256)
+FAST = Effort.of(32)
 
 
 class Evaluation:

@@ -46,7 +46,7 @@ class JudgeTask:
     """Say what a drawn scene shows, held-out pairs included: the judge must not share a model's blind spots."""
 
     def __init__(self, judge: Judge) -> None:
-        self.model = self.network = judge.to(memory_format=torch.channels_last)
+        self.model = self.network = judge
         self.num_pictures = SERIES
         self.shapes = None
 
