@@ -27,8 +27,8 @@ from tintype.images import Source
 if TYPE_CHECKING:
     from tintype.pipeline.stable_diffusion import StableDiffusion
 
-SHEET_BYTES = {"estimate": 900_000, "layers": 450_000}
-OTHER_SHEETS = 300_000
+SHEET_BYTES = {"estimate": 700_000, "layers": 300_000}
+OTHER_SHEETS = 240_000
 """The most that the sheet of a film takes; base64 adds a third. All together the page stays under 6 MB."""
 
 

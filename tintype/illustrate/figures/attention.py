@@ -23,7 +23,7 @@ from tintype.illustrate.trials import Trials
 FINE, COARSE = 64, 32
 """The longer side, at most, of maps over all steps and of maps of one step."""
 
-STEP_BYTES = 500_000
+STEP_BYTES = 350_000
 """Of the maps of all steps together; above it they are made coarser."""
 
 MOST_WORDS = 24

@@ -35,8 +35,14 @@ CLIP_STD = 2.5
 
 FRAME_COLUMNS = 10
 
-LOSSY = (92, 85, 76, 64, 50, 36)
-"""Qualities that are tried, best first, until a picture fits its bound."""
+LOSSY = (92, 85, 76, 64, 50, 36, 24, 14)
+"""Qualities that are tried, best first: the first that fits its bound is taken."""
+
+LARGE = 300_000
+"""Pixels above which a picture with a bound is never kept without loss."""
+
+SMALL_BYTES = 14_000
+"""The most that a picture takes where nothing else is said."""
 
 
 def ramp(values: np.ndarray, name: str) -> np.ndarray:
@@ -100,17 +106,20 @@ def strip(values: Tensor, name: str = "blue", width: int = 256, height: int | No
 def encode(image: Image.Image, most: int | None = None) -> tuple[str, bytes]:
     """(media type, bytes): without loss where that fits ``most`` bytes, else as well as fits, as WebP.
 
-    A picture that fits at no quality is kept at the lowest one.
+    A picture that fits at no quality is kept at the lowest one. Large ones are not tried without loss.
     """
     image = image if image.mode == "RGBA" else image.convert("RGB")
-    best = _webp(image, lossless=True, quality=80)
-    if most is None or len(best) <= most:
-        return "image/webp", best
-    for quality in LOSSY:
-        best = _webp(image, quality=quality)
-        if len(best) <= most:
-            break
-    return "image/webp", best
+    if most is None or image.width * image.height <= LARGE:
+        best = _webp(image, lossless=True, quality=80)
+        if most is None or len(best) <= most:
+            return "image/webp", best
+    low, high = 0, len(LOSSY) - 1  # the best quality that fits is between them, by halving
+    found: dict[int, bytes] = {}
+    while low < high:
+        middle = (low + high) // 2
+        found[middle] = _webp(image, quality=LOSSY[middle])
+        low, high = (low, middle) if len(found[middle]) <= most else (middle + 1, high)
+    return "image/webp", found.get(low) or _webp(image, quality=LOSSY[low])
 
 
 def _webp(image: Image.Image, **options) -> bytes:
