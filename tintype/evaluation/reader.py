@@ -123,15 +123,23 @@ def _label(scene: Scene, name: str) -> int:
 
 @cache
 def load_judge() -> Judge:
-    """The judge that ships with Tintype, in fp32.
+    """The judge that ships with Tintype, in fp32. See `judge_from`."""
+    return judge_from(WEIGHTS)
+
+
+def judge_from(weights: Path) -> Judge:
+    """A judge from its file, in fp32.
 
     Raises:
-        CheckpointError: its weights are missing from this installation.
+        CheckpointError: they are missing, or of another network.
     """
-    if not WEIGHTS.exists():
-        raise CheckpointError(f"The judge's weights are missing from this installation: expected {WEIGHTS}.")
+    if not weights.exists():
+        raise CheckpointError(f"The judge's weights are missing: expected {weights}. `tintype train judge` makes them.")
     judge = Judge()
-    judge.load_state_dict({name: weight.float() for name, weight in load_file(WEIGHTS).items()}, strict=False)
+    found = judge.load_state_dict({name: weight.float() for name, weight in load_file(weights).items()}, strict=False)
+    missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
+    if missing or found.unexpected_keys:
+        raise CheckpointError(f"{weights} is no judge of this version: {(missing + found.unexpected_keys)[0]} differs.")
     return judge.eval().requires_grad_(False)
 
 

@@ -44,7 +44,7 @@ def test_the_autoencoder_is_beside_as_many_numbers(examined):
 def test_bicubic_has_as_many_numbers():
     x = torch.rand(2, 3, 128, 128) * 2 - 1
     smooth = torch.nn.functional.interpolate(torch.rand(2, 3, 3, 3), size=(128, 128), mode="bicubic").clamp(-1, 1)
-    assert psnr(bicubic(x, 8, 4), x).max() < 10 < 30 < psnr(bicubic(smooth, 8, 4), smooth).min()
+    assert psnr(bicubic(x, 8, 4), x).max() < 12 < 30 < psnr(bicubic(smooth, 8, 4), smooth).min()
     assert psnr(bicubic(x, 8, 16), x).min() > psnr(bicubic(x, 8, 4), x).max()
 
 
