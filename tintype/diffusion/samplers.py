@@ -107,7 +107,7 @@ SAMPLERS: dict[str, Sampler] = {
         Sampler("euler_a", euler, 1.0, K_DIFFUSION, "linspace"),
         Sampler("heun", heun, 0.0, K_DIFFUSION, "linspace"),
         Sampler("dpm2", dpm2, 0.0, K_DIFFUSION_2, "linspace"),
-        Sampler("dpm2_a", dpm2, 1.0, K_DIFFUSION_2, "linspace"),
+        Sampler("dpm2_a", dpm2, 1.0, K_DIFFUSION, "linspace"),
         Sampler("lms", lms, 0.0, K_DIFFUSION, "linspace"),
         Sampler("dpmpp_2s_a", dpmpp_2s_a, 1.0, K_DIFFUSION, "linspace"),
         Sampler("dpmpp_sde", dpmpp_sde, 1.0, K_DIFFUSION, "linspace"),
