@@ -1,5 +1,6 @@
 """A training that was stopped, killed or damaged goes on as if nothing had happened, or says so."""
 
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from tintype.errors import TrainingError
+from tintype.training import state
 from tintype.training.draws import Draw, visits
 from tintype.training.state import State, load_newest_state, save_state, states
 
@@ -80,6 +82,19 @@ def test_a_failed_write_leaves_the_old_state(tmp_path):
     save_state(tmp_path, State(1, {"model": {"w": torch.zeros(4)}}, {}))
     with pytest.raises(TypeError):
         save_state(tmp_path, State(2, {"model": {"w": torch.zeros(4)}}, {"not json": object()}))
+    assert [path.name for path in tmp_path.iterdir()] == ["state-000000000001"]
+    assert load_newest_state(tmp_path).seen == 1
+
+
+def test_a_full_disk_leaves_the_old_state(tmp_path, monkeypatch):
+    save_state(tmp_path, State(1, {"model": {"w": torch.zeros(4)}}, {}))
+
+    def no_room(path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(state, "flush", no_room)
+    with pytest.raises(OSError, match="No space left"):
+        save_state(tmp_path, State(2, {"model": {"w": torch.zeros(4)}}, {}))
     assert [path.name for path in tmp_path.iterdir()] == ["state-000000000001"]
     assert load_newest_state(tmp_path).seen == 1
 

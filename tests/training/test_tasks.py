@@ -64,6 +64,27 @@ def test_caption_dropout_shows_some_pictures_without_words(chain):
     assert 0.35 < share < 0.65
 
 
+def test_offset_noise_is_one_number_for_a_channel(chain):
+    plain, offset = (
+        chain.denoiser_training(replace(chain.recipe.denoiser, offset_noise=strength), "offset").task
+        for strength in (0.0, 0.5)
+    )
+    draws = [Draw(0, 0, i) for i in range(8)]
+    (one,), (two,) = plain.batch(draws), offset.batch(draws)
+    difference = two.noise - one.noise
+    assert difference.std(dim=(2, 3)).max() < 1e-6 < difference.abs().min()
+
+
+def test_zero_terminal_snr_ends_in_noise_and_not_with_eps(chain):
+    recipe = replace(chain.recipe.denoiser, zero_terminal_snr=True)
+    task = chain.denoiser_training(recipe, "terminal").task
+    assert task.denoiser.schedule.sigmas[-1] > 4000
+    batch = replace(task.batch([Draw(0, 0, 0)])[0], t=torch.tensor([999]))
+    assert torch.isfinite(task.loss((batch,))[0])
+    with pytest.raises(SettingsError, match="zero terminal SNR needs v or x0"):
+        chain.denoiser_training(replace(recipe, prediction="eps"), "eps")
+
+
 def test_temperature_stays_in_bounds(chain):
     task = chain.clip_training(chain.recipe.clip).task
     with torch.no_grad():

@@ -34,7 +34,7 @@ def lora_details(path: Path) -> tuple[str | None, dict[str, str]]:
     lora = load_lora(path)
     deltas = lora.deltas.values()
     details = {
-        "form": _counts(delta.form for delta in deltas),
+        "adapter": _counts(delta.form for delta in deltas),
         "rank": _counts(str(delta.rank) for delta in deltas if delta.rank is not None) or "none",
         "alpha": _counts(f"{delta.alpha:g}" for delta in deltas if delta.alpha is not None) or "not stated: the rank",
         "changes": ", ".join(f"{count} layers of the {name}" for name, count in _networks(lora).items()),

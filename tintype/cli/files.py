@@ -103,6 +103,8 @@ def _show(report: "Report") -> None:
 
 
 def _facts(report: "Report") -> list[tuple[str, str]]:
+    from tintype.checkpoints.detect import OURS
+
     facts = [("is", report.what), ("form", f"{report.form}, {size(report.bytes)}")]
     if report.family:
         facts.append(("family", report.family))
@@ -111,7 +113,7 @@ def _facts(report: "Report") -> list[tuple[str, str]]:
     facts += report.details.items()
     stated = [(key, value) for key, value in report.metadata.items() if not (report.details and key.startswith("ss_"))]
     for key, value in stated[:MOST]:
-        flat = " ".join(value.split())
+        flat = " ".join(value.split()) if key != OURS else "what shapes cannot say, for this program"
         flat = flat if len(flat) <= SHOWN else f"{flat[:SHOWN]} ..."
         facts.append((key if len(key) <= SHOWN_OF_A_KEY else f"{key[:SHOWN_OF_A_KEY]} ...", flat))
     if len(stated) > MOST:

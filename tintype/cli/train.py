@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain as chain_of
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,6 +99,28 @@ def latents(
 def denoiser(recipe: Recipe, changes: Changes = None, folder: Folder = None, threads: Threads = None) -> None:
     """The noise predictor, steered by text."""
     _stage("denoiser", recipe, changes, folder, threads)
+
+
+@train.command()
+def judge(
+    changes: Changes = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the judge here.")] = None,
+    folder: Path = Path("runs/judge"),
+    threads: Threads = None,
+) -> None:
+    """The network that `tintype evaluate` reads pictures with, from freshly drawn scenes."""
+    import torch
+
+    from tintype.evaluation.teaching import RECIPE, judge_training, write_judge
+    from tintype.training import adjusted
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    training = judge_training(adjusted(RECIPE, dict(map(_change, changes or []))), folder)
+    _watch("judge", training)
+    if output is not None:
+        write_judge(training, output)
+        typer.echo(output)
 
 
 @train.command()
@@ -276,6 +300,15 @@ def _watch_count(what: str, counts: Iterator[int], total: int) -> None:
     with _bar(what, total) as show:
         for ready in counts:
             show(ready, "")
+
+
+def watch_ticks(ticks: Iterable[tuple[str, int, int]]) -> None:
+    """Work of several kinds, told as (what, done, of): a bar for each."""
+    for what, group in groupby(ticks, key=lambda tick: tick[0]):
+        first = next(group)
+        with _bar(what, first[2]) as show:
+            for _, done, _ in chain_of((first,), group):
+                show(done, "")
 
 
 def _watch(what: str, training: Training) -> None:

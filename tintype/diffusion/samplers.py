@@ -52,7 +52,8 @@ class Family:
     ``round`` makes times that the network may be told of fractional ones. ``start`` gives, for the first sigma and
     the timestep spacing, what unit noise is multiplied by. ``end`` is the last sigma: 0; or, where the schedule does
     not state ``set_alpha_to_one``, the first of the table or 0; or ("lowest") always the first of the table. A curve
-    runs between the ends of the spaced list or of the whole table. ``round_on`` is what ``round`` is on some curves.
+    runs between the ends of the spaced list or of the whole table. ``round_on`` is what ``round`` is for the points of
+    some curves.
     """
 
     name: str

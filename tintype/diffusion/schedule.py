@@ -154,14 +154,12 @@ class Schedule:
             ends = (table[-1], table[0]) if family.curve_ends == "table" else (sigmas[0], sigmas[-1])
             sigmas = CURVES[curve](*ends, steps)
             timesteps = family.rounded(self._times(sigmas), curve)
-        return self._plan(family, points, [*sigmas, end], timesteps, curve)
+        return self._plan(family, points, [*sigmas, end], timesteps)
 
-    def _plan(
-        self, family: Family, points: str, sigmas: Sequence[float], timesteps: Array, curve: str | None = None
-    ) -> Plan:
+    def _plan(self, family: Family, points: str, sigmas: Sequence[float], timesteps: Array) -> Plan:
         def between(sigma: Sigma) -> Sigma:
             t = self.timestep(sigma)
-            return t if isinstance(t, Tensor) else float(family.rounded(np.array([t]), curve)[0])
+            return t if isinstance(t, Tensor) else float(family.round(np.array([t]))[0])
 
         start_scale = family.start(float(sigmas[0]), points)
         return Plan(tuple(map(float, sigmas)), tuple(map(float, timesteps)), start_scale, between)

@@ -132,7 +132,12 @@ class Chain:
 
     def schedule(self, recipe: DenoiserRecipe) -> Schedule:
         """Stable Diffusion's betas, and what this network predicts."""
-        return Schedule.scaled_linear(prediction=recipe.prediction, spacing="trailing", sampler="ddim")
+        return Schedule.scaled_linear(
+            prediction=recipe.prediction,
+            spacing="trailing",
+            sampler="ddim",
+            zero_terminal_snr=recipe.zero_terminal_snr,
+        )
 
     def text_encoder(self) -> TextEncoder:
         """The text tower as trained so far, without its projection, as Stable Diffusion 1 has it."""

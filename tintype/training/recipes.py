@@ -74,6 +74,7 @@ class DenoiserRecipe(NoiseRecipe):
 
     unet: UNetConfig
     prediction: str = "v"  # "eps" | "v" | "x0"
+    zero_terminal_snr: bool = False  # the last timestep is all noise; not with eps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,25 +115,6 @@ class StoredLatents:
         )
 
 
-class StoredPixels:
-    """Pictures themselves as what is denoised, as diffusion began (arXiv 2006.11239): no autoencoder."""
-
-    shapes = None
-
-    def __init__(self, pictures: Any) -> None:
-        self.pictures = pictures
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def visit(self, draw: Draw) -> Seen:
-        """Pixels (3 H W) in [-1, 1]."""
-        pixels = self.pictures.pixels(draw)
-        height, width = pixels.shape[1:]
-        x0 = pixels.float() / 127.5 - 1
-        return Seen(x0, self.pictures.caption(draw), (height, width, 0, 0, height, width))
-
-
 def worded(record: dict[str, Any], draw: Draw) -> str:
     """The words of a visit: one of a picture's captions, or a drawn scene phrased anew."""
     if "captions" not in record:

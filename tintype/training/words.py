@@ -58,22 +58,6 @@ class OneTower:
         return text
 
 
-class NoWords:
-    """For networks without text."""
-
-    def __call__(self, captions: Sequence[str], sizes: Sequence[Sizes]) -> Conditioning:
-        """Nothing."""
-        return Conditioning(None)
-
-    def text(self, captions: Sequence[str]) -> Conditioning:
-        """Nothing."""
-        return Conditioning(None)
-
-    def with_sizes(self, text: Conditioning, sizes: Sequence[Sizes]) -> Conditioning:
-        """Nothing."""
-        return text
-
-
 class Towers:
     """The text towers of a loaded model, one or two, with the sizes that SDXL is told beside the text.
 

@@ -157,7 +157,7 @@ def test_loras(tmp_path, form):
         "peft": ("SD 1", "LoRA", "8", "700 layers of the UNet"),
         "LyCORIS": (None, "LoHa", "4", "700 layers of the text encoder"),
     }[form]
-    assert (report.family, details["form"], details["rank"], details["changes"]) == expected
+    assert (report.family, details["adapter"], details["rank"], details["changes"]) == expected
     assert not report.loads and "--lora" in report.why_not
     assert details["alpha"] == ("not stated: the rank" if form == "peft" else "0")
     if form == "kohya":
