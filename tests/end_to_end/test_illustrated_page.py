@@ -11,6 +11,7 @@ from tests.unit.illustrate.tiny import tiny
 
 pytestmark = [
     pytest.mark.proof,
+    pytest.mark.timeout(1800),  # the first test waits for four pages
     pytest.mark.skipif(not ARE_THERE, reason=REASON),
 ]
 PROMPTS = [

@@ -128,7 +128,7 @@ def _facts(recording: Recording, s: Strings) -> dict[str, Any]:
         "prompt": recording.prompt,
         "steps": len(recording.steps),
         "notices": recording.notices,
-        "picture": picture(recording.image, s.text("alt.result", prompt=recording.prompt), most=160_000),
+        "picture": picture(recording.image, s.text("alt.result", prompt=recording.prompt), most=110_000),
         "made": made,
         "settings": json.dumps(recording.settings.to_dict(), ensure_ascii=False, indent=1),
     }

@@ -41,7 +41,12 @@ LOSSY = (92, 85, 76, 64, 50, 36, 24, 14)
 LARGE = 300_000
 """Pixels above which a picture with a bound is never kept without loss."""
 
-SMALL_BYTES = 14_000
+SHOWN = 256
+"""The longer side, at most, of a picture that takes less than ``LARGE_BYTES``: it is shown no larger than that."""
+
+LARGE_BYTES = 60_000
+
+SMALL_BYTES = 9_000
 """The most that a picture takes where nothing else is said."""
 
 
@@ -135,9 +140,12 @@ def data_uri(image: Image.Image, most: int | None = None) -> str:
 
 
 def picture(
-    image: Image.Image, alt: str, *, class_: str | None = None, most: int | None = None, **attributes
+    image: Image.Image, alt: str, *, class_: str | None = None, most: int | None = SMALL_BYTES, **attributes
 ) -> Markup:
     """An ``img`` with the picture inside it. Small ones are shown with sharp pixels."""
+    if most is not None and most < LARGE_BYTES and max(image.size) > SHOWN:
+        image = image.copy()
+        image.thumbnail((SHOWN, SHOWN))
     small = max(image.size) <= 96
     classes = " ".join(filter(None, ["pixels" if small else None, class_]))
     return element(

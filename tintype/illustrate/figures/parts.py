@@ -15,7 +15,7 @@ from tintype.illustrate.strings import Strings, strings
 DEPTHS = 5
 """How far the box can be opened."""
 
-PICTURE_BYTES = 60_000
+PICTURE_BYTES = 36_000
 """The most that one shown picture takes."""
 
 

@@ -82,7 +82,7 @@
     const stage = one("[data-stage]"), canvas = one("canvas", stage), cross = one(".cross", stage);
     const view = one("[data-view]"), ranking = one("[data-ranking]"), picks = all("[data-word]");
     const decoded = new Map();
-    let word = data.heat.start, place = null;
+    let chosen = data.heat.start, near = null, place = null; // a word is chosen by a click, and looked at while the pointer is near
 
     const bytes = (maps) => {
       if (!decoded.has(maps)) decoded.set(maps, Uint8Array.from(atob(maps), (letter) => letter.charCodeAt(0)));
@@ -91,6 +91,7 @@
     const current = () => (view.value === "step" ? data.heat.steps[now] : views[Number(view.value)]);
 
     function paint() {
+      const word = near === null ? chosen : near;
       const maps = current(), [height, width] = maps.size, levels = bytes(maps.maps);
       const small = document.createElement("canvas");
       small.width = width;
@@ -107,7 +108,7 @@
       const context = canvas.getContext("2d");
       context.imageSmoothingQuality = "high";
       context.drawImage(small, 0, 0, canvas.width, canvas.height);
-      picks.forEach((pick) => pick.setAttribute("aria-pressed", String(Number(pick.dataset.word) === word)));
+      picks.forEach((pick) => pick.setAttribute("aria-pressed", String(Number(pick.dataset.word) === chosen)));
       rank();
     }
 
@@ -152,8 +153,9 @@
     });
     picks.forEach((pick) => {
       const number = Number(pick.dataset.word);
-      pick.addEventListener("click", () => { word = word === number ? null : number; paint(); });
-      pick.addEventListener("pointerenter", (event) => { if (event.pointerType === "mouse") { word = number; paint(); } });
+      pick.addEventListener("click", () => { chosen = chosen === number ? null : number; near = null; paint(); });
+      pick.addEventListener("pointerenter", (event) => { if (event.pointerType === "mouse") { near = number; paint(); } });
+      pick.addEventListener("pointerleave", () => { near = null; paint(); });
     });
     view.addEventListener("change", () => { one("[data-heat-step]").hidden = view.value !== "step"; paint(); });
     listeners.push(() => { if (view.value === "step") paint(); });
