@@ -102,7 +102,8 @@ class Evaluation:
         if not seen:
             self._not_measured.append(
                 "Nearest training picture, and which combinations were trained on: not measurable, the model does not "
-                "say what it was trained on (no recipe.json)."
+                "say that it learnt from drawn scenes (recipe.json). All other figures are measured on drawn scenes, "
+                "which may be nothing like what it learnt from."
             )
 
     @property

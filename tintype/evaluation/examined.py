@@ -96,10 +96,11 @@ def examined_model(model: StableDiffusion, folder: Path, name: str, run: Path | 
     path = folder / "recipe.json"
     recipe = read_json(path) if folder.is_dir() and path.is_file() else None
     curriculum = towers = None
-    if recipe is not None:
+    if recipe is not None and recipe.get("data") is None:  # else it learnt from anybody's pictures
         words = {kind: tuple(values) for kind, values in recipe["vocabulary"].items()}
         curriculum = Curriculum(recipe["seed"], recipe["pictures"], Vocabulary(**words))
-        towers = _towers(run, recipe) if run is not None else None
+    if recipe is not None and run is not None:
+        towers = _towers(run, recipe)
     return Examined(name, model, curriculum, towers, folder if folder.is_dir() else None)
 
 

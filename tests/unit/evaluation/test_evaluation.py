@@ -7,6 +7,7 @@ from tintype.cli import app
 from tintype.errors import SettingsError, TintypeError, TrainingError
 from tintype.evaluation import Effort, Evaluation, examine
 from tintype.evaluation.figures import Figure, Report
+from tintype.evaluation.groups import SEEN, scenes_of_group
 from tintype.evaluation.page import add_to_card, markdown, write_page
 
 REPORT = Report(
@@ -81,6 +82,17 @@ def test_a_model_without_its_run_has_no_image_tower(run):
     assert alone.towers is None
     assert alone.curriculum is not None
     assert alone.folder == run / "model"
+
+
+def test_anybodys_pictures_are_no_curriculum(run, tmp_path):
+    for path in (run / "model").iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    recipe = json.loads((run / "model" / "recipe.json").read_text()) | {"data": "photographs"}
+    (tmp_path / "recipe.json").unlink()
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    alone = examine(tmp_path)
+    assert alone.curriculum is None
+    assert scenes_of_group(alone, SEEN, 4) == []
 
 
 def test_a_run_without_a_model_says_what_to_do(tmp_path):
