@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tintype.adapters.deltas import Delta, Layer, added
+from tintype.adapters.textual_inversion import Embedding, embedding_of
 from tintype.errors import CheckpointError
 from tintype.layouts import diffusers as layouts
 from tintype.layouts import ldm
@@ -26,7 +27,8 @@ from tintype.layouts.tensor_files import open_tensors
 from tintype.models import TextEncoder, UNet
 
 FAMILY_BY_CONTEXT = {768: "SD 1", 1024: "SD 2", 2048: "SDXL"}
-NOT_USED = ("bundle_emb.",)
+BUNDLED = "bundle_emb."
+"""Before the names of textual inversions that come with an adapter: bundle_emb.WORD.string_to_param.*"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Lora:
     deltas: Mapping[str, Delta] = field(repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
     not_used: tuple[str, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
+    """Words that come with it; a run that asks for the adapter knows them."""
 
     @property
     def family(self) -> str | None:
@@ -74,9 +78,13 @@ def load_lora(path: str | Path) -> Lora:
     tensors: dict[str, dict[str, Tensor]] = {}
     alphas: dict[str, float] = {}
     not_used: list[str] = []
+    bundled: dict[str, dict[str, Tensor]] = {}
     for name, tensor in file.tensors():
         found = split_name(name)
-        if name.startswith(NOT_USED) or found is None:
+        if name.startswith(BUNDLED):
+            word, _, kind = name.removeprefix(BUNDLED).partition(".")
+            bundled.setdefault(word, {})[kind.removeprefix("string_to_param.")] = tensor
+        elif found is None:
             not_used.append(name)
         elif found[1] == "dora":
             raise CheckpointError(f"{path} is a DoRA ({name}), which rescales whole layers; that is not supported.")
@@ -89,7 +97,8 @@ def load_lora(path: str | Path) -> Lora:
     deltas = {name: Delta(kinds, alphas.get(name)) for name, kinds in tensors.items()}
     for name, delta in deltas.items():
         _check_complete(path, name, delta)
-    return Lora(path.stem, deltas, file.metadata, tuple(not_used))
+    words = tuple(embedding_of(path, word, parts) for word, parts in bundled.items())
+    return Lora(path.stem, deltas, file.metadata, tuple(not_used), words)
 
 
 def match(networks: Mapping[str, nn.Module], lora: Lora) -> tuple[dict[Place, Delta], Report]:

@@ -11,7 +11,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -104,6 +104,11 @@ def fitting(conditioner: Conditioner, path: str | Path, token: str | None = None
     token = (embedding.token if token is None else token).strip()
     if not token:
         raise SettingsError("The token of an embedding is empty; expected a word.")
+    return fits_to(conditioner, path, replace(embedding, token=token))
+
+
+def fits_to(conditioner: Conditioner, path: str | Path, embedding: Embedding) -> Embedding:
+    """The embedding. CheckpointError where it was made for another family."""
     expected = tuple(tower.encoder.config.dim for tower in conditioner.towers)
     if embedding.widths != expected:
         family = WIDTHS.get(embedding.widths, "another model")
@@ -111,7 +116,7 @@ def fitting(conditioner: Conditioner, path: str | Path, token: str | None = None
             f"{path} is an embedding for {family} (vectors {_widths(embedding.widths)} wide); "
             f"this model's are {_widths(expected)} wide."
         )
-    return replace(embedding, token=token)
+    return embedding
 
 
 @contextmanager
@@ -187,12 +192,16 @@ def _alone(word: str) -> re.Pattern[str]:
 def load_embedding(path: str | Path) -> Embedding:
     """Reads a file of any of the six forms. CheckpointError for anything else."""
     path = Path(path)
-    tensors = _picture(path) if path.suffix.lower() == ".png" else _tensors(path)
+    return embedding_of(path, path.stem, _picture(path) if path.suffix.lower() == ".png" else _tensors(path))
+
+
+def embedding_of(path: Path, name: str, tensors: Mapping[str, Tensor]) -> Embedding:
+    """The embedding that tensors of a file make; ``name`` is its word unless the file has one."""
     if {"clip_l", "clip_g"} <= tensors.keys():
-        token, vectors = path.stem, (tensors["clip_l"], tensors["clip_g"])
+        token, vectors = name, (tensors["clip_l"], tensors["clip_g"])
     elif len(tensors) == 1:
-        name, tensor = next(iter(tensors.items()))
-        token, vectors = path.stem if name in ("*", "emb_params") else name, (tensor,)
+        key, tensor = next(iter(tensors.items()))
+        token, vectors = name if key in ("*", "emb_params") else key, (tensor,)
     else:
         names = ", ".join(sorted(tensors)[:4])
         raise CheckpointError(
@@ -203,7 +212,7 @@ def load_embedding(path: str | Path) -> Embedding:
     if not fits or not 0 < len(vectors[0]) <= MAX_VECTORS:
         shapes = ", ".join(str(tuple(each.shape)) for each in vectors)
         raise CheckpointError(f"{path} is no textual inversion: expected 1 to {MAX_VECTORS} vectors; got {shapes}.")
-    if not all(each.isfinite().all() for each in vectors):
+    if not all(each.float().isfinite().all() for each in vectors):
         raise CheckpointError(f"{path} holds numbers that are not finite; it is damaged.")
     return Embedding(token, vectors)
 

@@ -128,6 +128,10 @@ class Run:
         if self.settings.negative_prompt is not None and (self._scale == 1 or imitates_guidance(self.model)):
             why = "at guidance_scale 1" if self._scale == 1 else "with this model, which imitates guidance in one pass"
             notices += (f"negative_prompt has no effect {why}.",)
+        if self._scale == 0 and not imitates_guidance(self.model):
+            notices += (
+                "guidance_scale 0 draws the negative prompt alone. 1 is no guidance (diffusers writes 0 for it).",
+            )
         sizes = [name for name in ("original_size", "crop", "target_size") if getattr(self.settings, name) is not None]
         if sizes and self.model.unet.config.vector_dim is None:
             notices += (f"{', '.join(sizes)}: without effect, this model is not told sizes (SDXL is).",)

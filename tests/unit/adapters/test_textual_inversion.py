@@ -103,6 +103,19 @@ def test_a_pair_for_two_towers(tmp_path):
     handle.detach()
 
 
+def test_the_text_ends_where_it_ends(tmp_path):
+    """Ids of embeddings are the largest, so that "the largest id is the end" would find the wrong place."""
+    conditioner = Conditioner(tower())
+    encoder, tokenizer = conditioner.towers[0].encoder, conditioner.towers[0].tokenizer
+    handle = attach_embedding(conditioner, written("a1111-pt", tmp_path))
+    ids = torch.tensor([part.ids for part in chunk("style boat", tokenizer).chunks])
+    end = ids[0].tolist().index(tokenizer.end)
+    assert ids.argmax() < end
+    features = encoder(ids)
+    torch.testing.assert_close(features.pooled, features.final[:, end])
+    handle.detach()
+
+
 def test_what_does_not_fit_is_refused(tmp_path):
     conditioner = Conditioner(tower())
     save_file({"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}, tmp_path / "xl.safetensors")
