@@ -23,6 +23,7 @@ from tintype.checkpoints.folder import save_folder
 from tintype.checkpoints.load import load
 from tintype.pipeline.outputs import read_record
 from tintype.pipeline.settings import Settings
+from tintype.speed import tile
 
 ROOT = Path(__file__).resolve().parents[2]
 TINTYPE = [sys.executable, "-m", "tintype"]
@@ -151,6 +152,14 @@ def test_how_a_model_is_loaded(tintype, model):
     assert Image.open(told["paths"][0]).tobytes() == Image.open(plain).tobytes()
 
 
+@pytest.mark.parametrize(("said", "sizes"), [("auto", []), ("off", []), ("64", [64])])
+def test_tiles(tintype, monkeypatch, said, sizes):
+    found, decode = [], tile.decode_in_tiles
+    monkeypatch.setattr(tile, "decode_in_tiles", lambda *given: found.append(given[-1]) or decode(*given))
+    status, _, _ = tintype("text2img", "a red boat", "--steps", 1, "--tile", said)
+    assert (status, found) == (0, sizes)
+
+
 def test_img2img_and_inpaint(tintype, picture):
     status, out, _ = tintype("img2img", picture, "a red boat", "--strength", 0.5, "-o", "out.webp")
     assert (status, out) == (0, "out.webp\n")
@@ -189,6 +198,8 @@ def test_notices_go_to_stderr(tintype, picture):
         (["text2img", "a", "--revision", "main"], "revision"),
         (["text2img", "a", "--vae", "no/such.safetensors"], "no/such.safetensors"),
         (["text2img", "a", "--model", "somebody/something", "--offline"], "somebody/something"),
+        (["text2img", "a", "--tile", "on"], "auto, off"),
+        (["text2img", "a", "--tile", "8"], "64"),
         (["text2img", "a", "-o", "a.bmp"], ".bmp"),
         (["text2img", "a", "-o", "in.png/sub"], "cannot be written"),
         (["img2img", "missing.png", "a"], "missing.png"),
@@ -242,7 +253,7 @@ def test_interrupted_it_keeps_what_is_there(model, process):
 
 def test_on_a_terminal_a_bar_and_only_the_path_on_stdout(model, process):
     ours, theirs = pty.openpty()
-    command = [*TINTYPE, "text2img", "a red boat", "--model", model, "--seed", "1"]
+    command = [*TINTYPE, "text2img", "a red boat", "--model", model, "--seed", "1", "--preview", "off"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, **process)
     os.close(theirs)
     out, _ = running.communicate(timeout=60)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors.torch import save_file
@@ -230,7 +231,12 @@ def lora_folders(model: Path | None) -> list[Path]:
 
 
 def save_lora(
-    path: str | Path, deltas: Mapping[Place, Delta], networks: Mapping[str, nn.Module], *, style: str = "kohya"
+    path: str | Path,
+    deltas: Mapping[Place, Delta],
+    networks: Mapping[str, nn.Module],
+    *,
+    style: str = "kohya",
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes an adapter by our names of layers as a file in kohya's names, or in PEFT's (diffusers').
 
@@ -243,7 +249,7 @@ def save_lora(
     tensors: dict[str, Tensor] = {}
     for (network, ours), delta in deltas.items():
         theirs = dialects[network][0].their_name(f"{ours}.weight").removesuffix(".weight")
-        up, down = delta.tensors["up"], delta.tensors["down"]
+        up, down = _as_stored(networks[network], ours, delta)
         if style == "peft":
             tensors[f"{network}.{theirs}.lora_A.weight"] = down.contiguous()
             tensors[f"{network}.{theirs}.lora_B.weight"] = (up * delta.scale).contiguous()
@@ -253,12 +259,31 @@ def save_lora(
         tensors[f"{layer}.lora_down.weight"] = down.contiguous()
         tensors[f"{layer}.lora_up.weight"] = up.contiguous()
         tensors[f"{layer}.alpha"] = torch.tensor(delta.scale * down.shape[0])
-    save_file(tensors, path, metadata={"format": "pt"})
+    save_file(tensors, path, metadata={"format": "pt"} | dict(metadata or {}))
+
+
+def _as_stored(network: nn.Module, ours: str, delta: Delta) -> tuple[Tensor, Tensor]:
+    """``up`` and ``down`` in the shapes of the file's layer: where UNets store matrices as 1x1 convolutions, so."""
+    up, down = delta.tensors["up"], delta.tensors["down"]
+    if isinstance(network, UNet) and not network.config.linear_projections and ours.endswith(("proj_in", "proj_out")):
+        return up.reshape(*up.shape[:2], 1, 1), down.reshape(*down.shape[:2], 1, 1)
+    return up, down
 
 
 def layers_of(network: nn.Module) -> list[str]:
     """The names of the layers that an adapter can change."""
     return [name for name, module in network.named_modules() if isinstance(module, Layer)]
+
+
+class _Added(Protocol):
+    """What is added to a layer's output while it is on."""
+
+    scale: float
+
+    @property
+    def layer(self) -> Layer: ...
+
+    def __call__(self, x: Tensor) -> Tensor: ...
 
 
 class _Term:
@@ -286,7 +311,7 @@ class _Adapted:
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
-        self.terms: list[_Term] = []
+        self.terms: list[_Added] = []
 
     def __call__(self, x: Tensor) -> Tensor:
         out = type(self.layer).forward(self.layer, x)  # pyright: ignore[reportArgumentType]
@@ -296,7 +321,7 @@ class _Adapted:
         return out
 
 
-def _on(term: _Term) -> None:
+def _on(term: _Added) -> None:
     adapted = vars(term.layer).get("forward")
     if adapted is None:
         adapted = vars(term.layer)["forward"] = _Adapted(term.layer)
@@ -304,7 +329,7 @@ def _on(term: _Term) -> None:
         adapted.terms.append(term)
 
 
-def _off(term: _Term) -> None:
+def _off(term: _Added) -> None:
     adapted = vars(term.layer).get("forward")
     if adapted is not None and term in adapted.terms:
         adapted.terms.remove(term)

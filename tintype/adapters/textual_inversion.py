@@ -6,9 +6,7 @@ tensor (Hugging Face), ``emb_params`` (sd-scripts), and ``clip_l`` with ``clip_g
 
 from __future__ import annotations
 
-import base64
 import difflib
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
+from tintype.adapters.embedding_pictures import read_picture
 from tintype.errors import CheckpointError, SettingsError
 from tintype.layouts.pickle_reader import PickleFile
 from tintype.layouts.state_dict import items_of
@@ -30,8 +28,6 @@ from tintype.text.tokenizer import Tokenizer
 
 SUFFIXES = (".safetensors", ".pt", ".bin", ".png")
 """The best first."""
-CHUNK = "sd-ti-embedding"
-"""Under this name A1111's pictures carry their embedding, as JSON in base 64."""
 WIDTHS = {(768,): "SD 1", (1024,): "SD 2", (768, 1280): "SDXL"}
 MAX_VECTORS = 75
 
@@ -141,6 +137,7 @@ def find_embeddings(folders: Iterable[str | Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders:
         files = [path for path in sorted(Path(folder).glob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+        files = [path for path in files if not path.stem.endswith(".preview")]
         for path in sorted(files, key=lambda file: SUFFIXES.index(file.suffix.lower())):
             found.setdefault(path.stem, path)
     return found
@@ -192,7 +189,7 @@ def _alone(word: str) -> re.Pattern[str]:
 def load_embedding(path: str | Path) -> Embedding:
     """Reads a file of any of the six forms. CheckpointError for anything else."""
     path = Path(path)
-    return embedding_of(path, path.stem, _picture(path) if path.suffix.lower() == ".png" else _tensors(path))
+    return embedding_of(path, path.stem, read_picture(path) if path.suffix.lower() == ".png" else _tensors(path))
 
 
 def embedding_of(path: Path, name: str, tensors: Mapping[str, Tensor]) -> Embedding:
@@ -225,27 +222,6 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             return {str(name): file.tensor(each) for name, each in items_of(params) if isinstance(each, StoredTensor)}
         return dict(file.tensors())
     return dict(open_tensors(path).tensors())
-
-
-def _picture(path: Path) -> dict[str, Tensor]:
-    """The embedding in a picture of A1111's web UI."""
-    try:
-        with Image.open(path) as picture:
-            text = picture.info.get(CHUNK)
-        if text is None:
-            raise CheckpointError(f"{path} is a picture without an embedding: it has no text called {CHUNK!r}.")
-        params = json.loads(base64.b64decode(text))["string_to_param"]
-        return {name: torch.tensor(value["TORCHTENSOR"], dtype=torch.float32) for name, value in params.items()}
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise CheckpointError(f"The embedding in {path} cannot be read: {error}.") from error
 
 
 def _replace(table: nn.Embedding, weight: Tensor) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tintype.cli.preview import chosen_preview, preview_kind, watch_develop
 from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say, say_download, stop_on_interrupt
 from tintype.errors import SettingsError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from tintype.pipeline.run import Run
     from tintype.pipeline.stable_diffusion import StableDiffusion
+    from tintype.speed import Tiling
 
 LOADING = ("vae", "prediction", "zero_terminal_snr", "ema", "variant", "revision", "offline")
 """The options that say how a model is loaded, by their names in ``tintype.load``."""
@@ -61,6 +63,7 @@ def _shared(
         tuple[float, float] | None, typer.Option(help="Guide only between two sigmas.", metavar="LOW HIGH")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the first picture.  [default: random]")] = None,
+    noise: Annotated[str, typer.Option(help="Whose start noise the seed means: cpu, or philox, a GPU's.")] = "cpu",
     sampler: Annotated[str | None, typer.Option(help="ddim, euler, euler_a, heun, dpmpp_2m ...")] = None,
     eta: Annotated[float | None, typer.Option(help="0 to 1: the fresh noise of each step.")] = None,
     spacing: Annotated[
@@ -85,6 +88,13 @@ def _shared(
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     threads: Annotated[int | None, typer.Option(help="How many CPU threads to use.", min=1)] = None,
+    tile: Annotated[
+        str,
+        typer.Option(help="Decode in tiles: auto (above 768x768), off, or a size in pixels."),
+    ] = "auto",
+    preview: Annotated[
+        str | None, typer.Option(help="Watch it develop: off, fast, full.  [default: fast on a terminal]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Tell everything as one JSON object.")] = False,
 ) -> None:
     """The options that all ways to draw share. Never called: only its signature counts."""
@@ -105,6 +115,8 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         device: str | None,
         dtype: str | None,
         threads: int | None,
+        tile: str,
+        preview: str | None,
         as_json: bool,
         spacing: str | None,
         loras: list[str] | None,
@@ -117,15 +129,18 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         options["spacing"] = _spacing(spacing)
         options["loras"] = [_lora(text) for text in loras or ()]
         options["embeddings"] = embeddings or ()
+        tiling = _tiling(tile)
+        preview = chosen_preview(preview)
         _check(output, {name: value for name, value in options.items() if name not in ("image", "mask")})
-        sd = _load(model, device, dtype, threads, **loading)
+        sd = load_model(model, device, dtype, threads, **loading)
+        sd.tiling = tiling
         run = command(sd, **options)
         for notice in run.notices:
             say(notice)
         if model is None and run.unknown:
             say(f"For any words: tintype {command.__name__} --model FOLDER-OF-A-BIG-CHECKPOINT {shlex.quote(prompt)}")
         with stop_on_interrupt(run):
-            _watch(run)
+            watch(run, preview)
             paths = _save(run, output)
         _tell(run, paths, time.perf_counter() - start, as_json)
 
@@ -177,20 +192,28 @@ def _check(output: Path | None, settings: dict[str, Any]) -> None:
     output_place(output, "picture")
 
 
-def _load(
+def load_model(
     model: str | None, device: str | None, dtype: str | None, threads: int | None, **options: Any
 ) -> "StableDiffusion":
-    """``options``: those of ``tintype.load``."""
+    """The model that a command's options ask for; its hash is computed from now on, for the pictures that it draws.
+
+    ``options``: those of ``tintype.load``.
+    """
     import torch
 
     import tintype
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return tintype.load(model, device=_device(device), dtype=dtype_named(dtype), progress=say_download(), **options)
+    place, precision = device_named(device), dtype_named(dtype)
+    sd = tintype.load(model, device=place, dtype=precision, progress=say_download(), **options)
+    if sd.origin is not None:
+        sd.origin.begin_hashing()
+    return sd
 
 
-def _device(name: str | None) -> "torch.device | None":
+def device_named(name: str | None) -> "torch.device | None":
+    """A device by its name; None for None. SettingsError for one that cannot be used."""
     import torch
 
     try:
@@ -221,6 +244,17 @@ def _spacing(text: str | None) -> str | list[float] | None:
         raise SettingsError(f"spacing is {text!r}; expected a name, or sigmas with commas: 14.6,5,1,0.") from None
 
 
+def _tiling(text: str) -> "Tiling | None":
+    """What ``--tile`` says: auto, off, or the size of tiles into which every picture is then taken apart."""
+    from tintype.speed import Tiling
+
+    if text in ("auto", "off"):
+        return Tiling() if text == "auto" else None
+    if not text.isdecimal():
+        raise SettingsError(f"tile is {text!r}; expected auto, off, or a number of pixels.")
+    return Tiling(size=int(text), above=0)
+
+
 def _lora(text: str) -> tuple[str, float]:
     """A name or path, and behind the last colon a strength; without one, 1."""
     name, _, strength = text.rpartition(":")
@@ -230,8 +264,11 @@ def _lora(text: str) -> tuple[str, float]:
         return text, 1.0
 
 
-def _watch(run: "Run") -> None:
-    """Run to the end, showing how far it is."""
+def watch(run: "Run", preview: str = "off") -> None:
+    """Run to the end, showing how far it is, and the picture where the terminal can."""
+    if (kind := preview_kind(preview)) is not None:
+        watch_develop(run, preview, kind)
+        return
     if not sys.stderr.isatty():
         told = time.monotonic()
         for step in run:
@@ -259,26 +296,14 @@ def _watch(run: "Run") -> None:
 
 def _save(run: "Run", output: Path | None) -> list[Path]:
     """Decode and write every picture, with what made it."""
-    import torch
+    from tintype.pipeline.provenance import save_picture
 
-    import tintype
-    from tintype.pipeline.outputs import output_place, save_image, slug
-
-    made_by = {
-        "tintype": tintype.__version__,
-        "torch": torch.__version__,
-        "device": run.model.device.type,
-        "dtype": str(run.model.dtype).removeprefix("torch."),
-        "model": run.model.name,
-        "settings": run.settings.to_dict(),
-    }
-    if run.steps_done < len(run):
-        made_by["stopped_after"] = run.steps_done
     paths = []
-    for index, (image, seed) in enumerate(zip(run.images, run.seeds, strict=True)):
-        prompt = run.settings.prompts[index // run.settings.batch_size]
-        place = output_place(output, f"{slug(prompt)}-{seed}")
-        paths.append(save_image(image, place, {"index": index} | made_by))
+    for index in range(len(run.images)):
+        path, notices = save_picture(run, index, output)
+        for notice in notices:
+            say(notice)
+        paths.append(path)
     return paths
 
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tintype.cli.again import tell_picture
 from tintype.cli.terminal import say
 
 if TYPE_CHECKING:
     from tintype.checkpoints.inspection import Report
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif")
 SHOWN, SHOWN_OF_A_KEY, MOST = 100, 32, 12
 """Characters of a metadata value and of its name, and how many entries."""
 WIDTH = 100
@@ -54,10 +56,13 @@ def convert(
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A file of weights, or a model's folder.", metavar="FILE")],
+    path: Annotated[Path, typer.Argument(help="A file of weights, a model's folder, or a picture.", metavar="FILE")],
     as_json: Annotated[bool, typer.Option("--json", help="Tell everything as one JSON object.")] = False,
 ) -> None:
-    """Tell what a file of weights is, without loading it."""
+    """Tell what a file of weights is, without loading it, or how a picture was made."""
+    if path.suffix.lower() in PICTURES and path.is_file():
+        tell_picture(path, as_json)
+        return
     from tintype.checkpoints.inspection import inspect as inspect_file
 
     report = inspect_file(path)

@@ -1,5 +1,6 @@
 """Diffusion without networks: schedules, parameterizations, solvers, guidance and noise."""
 
+from tintype.diffusion.aliases import a1111_names, resolve
 from tintype.diffusion.denoiser import Denoiser, Network
 from tintype.diffusion.guidance import guided, masked
 from tintype.diffusion.noise import SolverNoise, posterior_noise, start_noise
@@ -23,10 +24,12 @@ __all__ = [
     "Schedule",
     "SolverNoise",
     "V",
+    "a1111_names",
     "guided",
     "masked",
     "parameterization",
     "posterior_noise",
+    "resolve",
     "sampler",
     "start_noise",
 ]

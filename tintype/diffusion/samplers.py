@@ -52,7 +52,8 @@ class Family:
     ``round`` makes times that the network may be told of fractional ones. ``start`` gives, for the first sigma and
     the timestep spacing, what unit noise is multiplied by. ``end`` is the last sigma: 0; or, where the schedule does
     not state ``set_alpha_to_one``, the first of the table or 0; or ("lowest") always the first of the table. A curve
-    runs between the ends of the spaced list or of the whole table. ``round_on`` is what ``round`` is on some curves.
+    runs between the ends of the spaced list or of the whole table. ``round_on`` is what ``round`` is for the points of
+    some curves.
     """
 
     name: str
@@ -106,7 +107,7 @@ SAMPLERS: dict[str, Sampler] = {
         Sampler("euler_a", euler, 1.0, K_DIFFUSION, "linspace"),
         Sampler("heun", heun, 0.0, K_DIFFUSION, "linspace"),
         Sampler("dpm2", dpm2, 0.0, K_DIFFUSION_2, "linspace"),
-        Sampler("dpm2_a", dpm2, 1.0, K_DIFFUSION_2, "linspace"),
+        Sampler("dpm2_a", dpm2, 1.0, K_DIFFUSION, "linspace"),
         Sampler("lms", lms, 0.0, K_DIFFUSION, "linspace"),
         Sampler("dpmpp_2s_a", dpmpp_2s_a, 1.0, K_DIFFUSION, "linspace"),
         Sampler("dpmpp_sde", dpmpp_sde, 1.0, K_DIFFUSION, "linspace"),

@@ -11,17 +11,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tintype.diffusion.aliases import resolve
 from tintype.diffusion.parameterization import Prediction, parameterization
 from tintype.diffusion.plan import Plan
 from tintype.diffusion.samplers import Family, Sampler, sampler
-from tintype.diffusion.spacing import CURVES, SPACINGS, TIMESTEP_SPACINGS, Array
+from tintype.diffusion.spacing import CURVES, TIMESTEP_SPACINGS, Array, by_hand
 from tintype.errors import SettingsError
 from tintype.types import Sigma
 
@@ -131,18 +131,17 @@ class Schedule:
     def plan(self, sampler: str | Sampler, spacing: str | Sequence[float] | None = None, steps: int = 20) -> Plan:
         """The steps of a run: where they lie, how they start and end, by the conventions of the sampler's family.
 
-        ``spacing`` is a name, or the sigmas themselves, one more than there are steps, falling, the last of which may
-        be 0 (``steps`` is then not asked). None: the schedule's, or else the sampler's own. SettingsError for an
-        unknown name and for steps that do not fit.
+        Names may be other programs' (``aliases.py``). ``spacing`` may be the sigmas themselves, one more than there are
+        steps, falling, the last of which may be 0 (``steps`` is then not asked). None: the schedule's, or else the
+        sampler's own. SettingsError for an unknown name and for steps that do not fit.
         """
-        chosen = _sampler(sampler)
+        chosen, spacing = resolve(sampler, spacing)
         family = chosen.family
         points = self.spacing or chosen.default_spacing
         if spacing is not None and not isinstance(spacing, str):
-            sigmas = _checked(spacing)
+            sigmas = by_hand(spacing)
             return self._plan(family, points, sigmas, family.round(self._times(sigmas[:-1])))
 
-        _known("spacing", spacing, (None, *SPACINGS))
         if not 1 <= steps <= self.num_train_timesteps:
             raise SettingsError(f"steps must be from 1 to {self.num_train_timesteps}, not {steps}")
         points = spacing if spacing in TIMESTEP_SPACINGS else points
@@ -155,14 +154,12 @@ class Schedule:
             ends = (table[-1], table[0]) if family.curve_ends == "table" else (sigmas[0], sigmas[-1])
             sigmas = CURVES[curve](*ends, steps)
             timesteps = family.rounded(self._times(sigmas), curve)
-        return self._plan(family, points, [*sigmas, end], timesteps, curve)
+        return self._plan(family, points, [*sigmas, end], timesteps)
 
-    def _plan(
-        self, family: Family, points: str, sigmas: Sequence[float], timesteps: Array, curve: str | None = None
-    ) -> Plan:
+    def _plan(self, family: Family, points: str, sigmas: Sequence[float], timesteps: Array) -> Plan:
         def between(sigma: Sigma) -> Sigma:
             t = self.timestep(sigma)
-            return t if isinstance(t, Tensor) else float(family.rounded(np.array([t]), curve)[0])
+            return t if isinstance(t, Tensor) else float(family.round(np.array([t]))[0])
 
         start_scale = family.start(float(sigmas[0]), points)
         return Plan(tuple(map(float, sigmas)), tuple(map(float, timesteps)), start_scale, between)
@@ -193,22 +190,9 @@ class Schedule:
         return 0.0 if to_one else float(self.sigmas[0])
 
 
-def _sampler(chosen: str | Sampler) -> Sampler:
-    return chosen if isinstance(chosen, Sampler) else sampler(chosen)
-
-
 def _known(what: str, name: str | None, names: Sequence[str | None]) -> None:
     if name not in names:
         raise SettingsError(f"unknown {what} {name!r}: expected one of {', '.join(filter(None, names))}")
-
-
-def _checked(sigmas: Sequence[float]) -> list[float]:
-    """Sigmas given by hand; SettingsError unless there are two or more, finite, falling and none below 0."""
-    levels = [float(sigma) for sigma in sigmas]
-    falling = all(high > low for high, low in pairwise(levels))
-    if len(levels) < 2 or not falling or levels[-1] < 0 or not math.isfinite(levels[0]):
-        raise SettingsError(f"a list of sigmas needs two or more, falling, to 0 or above; got {levels}")
-    return levels
 
 
 def _interpolated(x: Sigma, xs: Tensor, ys: Tensor) -> Sigma:

@@ -7,10 +7,14 @@ return float64 arrays that fall.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tintype.errors import SettingsError
 
 Array = NDArray[np.float64]
 TimestepSpacing = Callable[[int, int, int], Array]
@@ -39,6 +43,11 @@ def linspace(steps: int, num_train_timesteps: int, steps_offset: int) -> Array:
 def sgm_uniform(steps: int, num_train_timesteps: int, steps_offset: int) -> Array:
     """One point more than steps from the last timestep to 0, the smallest left out (Stability's own sampler)."""
     return np.linspace(num_train_timesteps - 1, 0, steps + 1)[:-1]
+
+
+def simple(steps: int, num_train_timesteps: int, steps_offset: int) -> Array:
+    """From the last timestep down in strides of T / N, cut and not rounded (ComfyUI's "simple")."""
+    return num_train_timesteps - 1 - np.floor(np.arange(steps) * (num_train_timesteps / steps))
 
 
 def consistency(steps: int, num_train_timesteps: int, steps_offset: int) -> Array:
@@ -101,11 +110,21 @@ def ays_sdxl(sigma_max: float, sigma_min: float, steps: int) -> Array:
     return ays(sigma_max, sigma_min, steps, AYS_SDXL)
 
 
+def by_hand(sigmas: Sequence[float]) -> list[float]:
+    """Sigmas that were given; SettingsError unless there are two or more, finite, falling and none below 0."""
+    levels = [float(sigma) for sigma in sigmas]
+    falling = all(high > low for high, low in pairwise(levels))
+    if len(levels) < 2 or not falling or levels[-1] < 0 or not math.isfinite(levels[0]):
+        raise SettingsError(f"a list of sigmas needs two or more, falling, to 0 or above; got {levels}")
+    return levels
+
+
 TIMESTEP_SPACINGS: dict[str, TimestepSpacing] = {
     "leading": leading,
     "trailing": trailing,
     "linspace": linspace,
     "sgm_uniform": sgm_uniform,
+    "simple": simple,
 }
 CURVES: dict[str, Curve] = {
     "karras": karras,

@@ -13,11 +13,16 @@ from PIL import Image
 from torch import Tensor
 
 from tintype.adapters.lora import applied
-from tintype.diffusion import Denoiser, SolverNoise, guided, masked, sampler, start_noise
+from tintype.diffusion import Denoiser, SolverNoise, guided, masked, resolve, start_noise
 from tintype.errors import SettingsError, TintypeError
 from tintype.images import Source, mask_to_latents, paste, to_tensor
 from tintype.models import Prepared
-from tintype.pipeline.conditions import conditionings, imitates_guidance, takes_masked_pictures
+from tintype.pipeline.conditions import (
+    conditionings,
+    imitates_guidance,
+    takes_masked_pictures,
+    without_effect,
+)
 from tintype.pipeline.finite import FiniteFlag, require_finite
 from tintype.pipeline.inputs import check_noise_shape, read_inputs
 from tintype.pipeline.prompts import Prompts
@@ -46,6 +51,7 @@ class Run:
         model: the ``StableDiffusion`` that draws.
         settings: complete; ``model.run(settings)``, with the same picture and mask if any, repeats this run.
         plan: the noise levels that are visited.
+        estimates_done: how often the picture has been estimated; some solvers do so more than once a step.
 
     Raises:
         NotFiniteError: while it runs: NaN or infinity, with the name of the stage. Whatever error ends a run is
@@ -63,14 +69,15 @@ class Run:
     ) -> None:
         settings, self._inputs = read_inputs(settings, image, mask, latents)
         self._prompts = Prompts.of(model, settings)
-        chosen = sampler(settings.sampler or model.schedule.sampler or SAMPLER)
-        plan = model.schedule.plan(chosen, settings.spacing, settings.steps or model.defaults.steps)
+        chosen, spacing = resolve(settings.sampler or model.schedule.sampler or SAMPLER, settings.spacing)
+        plan = model.schedule.plan(chosen, spacing, settings.steps or model.defaults.steps)
         self.model = model
         self._sampler = chosen
         self._scale = model.defaults.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
         self.settings = replace(
             settings.filled(model.defaults),
             sampler=chosen.name,
+            spacing=spacing,
             eta=chosen.eta if settings.eta is None else settings.eta,
             steps=len(plan),
             seed=secrets.randbits(32) if settings.seed is None else settings.seed,
@@ -80,7 +87,7 @@ class Run:
         self._from_picture = settings.strength is not None and not (
             settings.strength == 1 and self._inputs.mask is not None and takes_masked_pictures(model)
         )
-        if self._from_picture:
+        if self._from_picture and settings.strength is not None:
             self.plan = plan.tail(_steps_to_run(len(plan), settings.strength))
         channels = model.autoencoder.config.latent_channels
         width, height = self.settings.size
@@ -93,6 +100,7 @@ class Run:
         self._steps: Iterator[Step] | None = None  # the solver, from the first step to the last
         self._flag = FiniteFlag("unet", model.dtype)
         self._last: Step | None = None
+        self.estimates_done = 0
         self._denoised: Tensor | None = None  # the latest estimate, of every network call
         self._done = False
         self._failure: BaseException | None = None
@@ -115,27 +123,13 @@ class Run:
     @property
     def notices(self) -> tuple[str, ...]:
         """What should be said about the prompt and the picture: cut words, unknown words, transparency."""
-        return self.model.notices + self._inputs.notices + self._without_effect() + self._prompts.notices
+        of_inputs = self._inputs.notices + without_effect(self.model, self.settings, self._scale)
+        return self.model.notices + of_inputs + self._prompts.notices
 
     @property
     def unknown(self) -> tuple[str, ...]:
         """Of these notices, those of words that the model never saw."""
         return self._prompts.unknown
-
-    def _without_effect(self) -> tuple[str, ...]:
-        """What was asked for and does nothing here."""
-        notices: tuple[str, ...] = ()
-        if self.settings.negative_prompt is not None and (self._scale == 1 or imitates_guidance(self.model)):
-            why = "at guidance_scale 1" if self._scale == 1 else "with this model, which imitates guidance in one pass"
-            notices += (f"negative_prompt has no effect {why}.",)
-        if self._scale == 0 and not imitates_guidance(self.model):
-            notices += (
-                "guidance_scale 0 draws the negative prompt alone. 1 is no guidance (diffusers writes 0 for it).",
-            )
-        sizes = [name for name in ("original_size", "crop", "target_size") if getattr(self.settings, name) is not None]
-        if sizes and self.model.unet.config.vector_dim is None:
-            notices += (f"{', '.join(sizes)}: without effect, this model is not told sizes (SDXL is).",)
-        return notices
 
     def wrap(self, wrapper: Callable[[Denoise], Denoise]) -> Self:
         """Put a function around the denoiser, outside of guidance and mask: the seam for recorders.
@@ -237,7 +231,7 @@ class Run:
         """From words and noise to a solver that waits for its first step. Here everything is put together."""
         settings, model, inputs = self.settings, self.model, self._inputs
         cond, uncond = conditionings(model, settings, self._scale, inputs, self._prompts)
-        noise = start_noise(self.seeds, self._shape) if inputs.latents is None else inputs.latents
+        noise = start_noise(self.seeds, self._shape, settings.noise) if inputs.latents is None else inputs.latents
         noise = noise.to(model.device)  # (b 4 h w)
 
         denoiser = Denoiser(self._predict, model.schedule, dtype=model.dtype).for_plan(self.plan)
@@ -269,6 +263,7 @@ class Run:
     def _keeping_estimates(self, denoise: Denoise) -> Denoise:
         def keep(x: Tensor, sigma: Sigma) -> Tensor:
             self._denoised = denoise(x, sigma)
+            self.estimates_done += 1
             return self._denoised
 
         return keep

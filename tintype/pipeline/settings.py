@@ -61,6 +61,8 @@ class Settings:
     """(low, high) sigma: guidance only within it (arXiv 2404.07724)."""
     seed: int | None = None
     """Of the first picture, 0 to 2**64 - 1; the following ones count up. None: a random one of 32 bits."""
+    noise: Literal["cpu", "philox"] = "cpu"
+    """Whose start noise the seed means: torch's on a CPU, or an NVIDIA GPU's, as A1111's web UI takes by default."""
     sampler: str | None = None
     eta: float | None = None
     """0 to 1: how much fresh noise each step adds. None: the sampler's own."""
@@ -132,6 +134,8 @@ class Settings:
             raise SettingsError(f"long_prompt is {self.long_prompt!r}; expected 'chunk' or 'truncate'.")
         if self.emphasis not in ("a1111", "comfy"):
             raise SettingsError(f"emphasis is {self.emphasis!r}; expected 'a1111' or 'comfy'.")
+        if self.noise not in ("cpu", "philox"):
+            raise SettingsError(f"noise is {self.noise!r}; expected 'cpu' or 'philox'.")
         self._loras()
         if isinstance(self.embeddings, str) or not all(isinstance(name, str) and name for name in self.embeddings):
             raise SettingsError(f"embeddings is {self.embeddings!r}; expected names or paths: ['style.safetensors'].")

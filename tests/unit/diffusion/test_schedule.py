@@ -160,6 +160,10 @@ def test_the_configuration_of_stable_diffusion():
         {},
         {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading", "use_karras_sigmas": True},
         {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
+        {"_class_name": "UniPCMultistepScheduler", "use_exponential_sigmas": True},
+        {"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++", "use_beta_sigmas": True},
+        {"_class_name": "DPMSolverSDEScheduler", "timestep_spacing": "trailing"},
+        {"_class_name": "LCMScheduler", "original_inference_steps": 50},
         {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample"},
         {"beta_schedule": "linear", "set_alpha_to_one": None, "steps_offset": 0},
         {"trained_betas": [0.01, 0.02, 0.05], "num_train_timesteps": 3},
@@ -178,6 +182,25 @@ def test_configurations_survive_the_way_there_and_back(changes):
     }
 
 
+def test_flags_and_algorithms_of_configurations():
+    read = Schedule.from_diffusers
+    assert read({**SD, "use_beta_sigmas": True}).curve == "beta"
+    assert read({**SD, "use_exponential_sigmas": True}).curve == "exponential"
+    sde = read({**SD, "_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++"})
+    assert sde.sampler == "dpmpp_2m_sde"
+    with pytest.raises(CheckpointError, match="algorithm_type"):
+        read({**SD, "_class_name": "DPMSolverSDEScheduler", "algorithm_type": "sde-dpmsolver++"})
+
+
+@pytest.mark.parametrize("name", ["HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "LCMScheduler", "DDIMScheduler"])
+def test_what_a_file_is_silent_about_is_its_class_default(name):
+    import diffusers  # the oracle for the defaults
+
+    theirs = getattr(diffusers, name)()
+    ours = Schedule.from_diffusers({"_class_name": name})
+    assert torch.allclose(ours.alphas_cumprod.float(), theirs.alphas_cumprod, rtol=1e-5)
+
+
 def test_a_configuration_may_be_written_for_another_sampler():
     config = Schedule.from_diffusers(SD).to_diffusers("dpmpp_2m")
     assert config["_class_name"] == "DPMSolverMultistepScheduler"
@@ -194,7 +217,12 @@ def test_a_configuration_may_be_written_for_another_sampler():
         {"thresholding": True},
         {"algorithm_type": "sde-dpmsolver++"},
         {"final_sigmas_type": "sigma_min"},
-        {"use_exponential_sigmas": True},
+        {"_class_name": "TCDScheduler"},
+        {"_class_name": "DPMSolverSinglestepScheduler"},
+        {"_class_name": "UniPCMultistepScheduler", "predict_x0": False},
+        {"_class_name": "LCMScheduler", "original_inference_steps": 100},
+        {"solver_order": 3},
+        {"use_lu_lambdas": True},
         {"rescale_betas_zero_snr": True},
         {"beta_start": "small"},
         {"num_train_timesteps": 0},
