@@ -12,7 +12,6 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -53,8 +52,8 @@ def read_picture(path: Path) -> dict[str, Tensor]:
 
 def _in_pixels(picture: Image.Image) -> str | bytes:
     """The JSON at the sides of a picture; "null" where there is none."""
-    pixels: np.ndarray[Any, Any] = np.asarray(picture.convert("RGB"))  # (H W 3)
-    bright = (pixels > 0).all(axis=2)
+    pixels = np.asarray(picture.convert("RGB"), dtype=np.uint8)  # (H W 3)
+    bright = np.asarray((pixels > 0).all(axis=2))
     if not bright.any():
         return "null"
     rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))

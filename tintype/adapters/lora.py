@@ -6,9 +6,7 @@ adapter off leaves the layer as it was, bit for bit.
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,34 +198,6 @@ def applied(adapters: Sequence[Attached]) -> Iterator[None]:
     finally:
         for adapter in adapters:
             adapter.detach()
-
-
-def find_lora(name: str, folders: Iterable[Path]) -> Path:
-    """The file that a name means: a path, or a name in one of the folders. CheckpointError says where was looked."""
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    folders = list(folders)
-    known: dict[str, Path] = {}
-    for folder in folders:
-        if folder.is_dir():
-            for file in sorted(folder.rglob("*")):
-                if file.suffix in (".safetensors", ".pt", ".ckpt", ".bin"):
-                    known.setdefault(file.stem, file)
-                    known.setdefault(file.name, file)
-    if name in known:
-        return known[name]
-    close = difflib.get_close_matches(name, known, n=3)
-    near = f" Close: {', '.join(close)}." if close else ""
-    looked = ", ".join(str(folder) for folder in folders) or "no folder"
-    raise CheckpointError(f"There is no LoRA {name!r}; looked in {looked}.{near}")
-
-
-def lora_folders(model: Path | None) -> list[Path]:
-    """Where LoRAs are looked for by name: TINTYPE_LORAS, ``loras`` and ``models/Lora`` here, and beside the model."""
-    stated = [Path(part) for part in os.environ.get("TINTYPE_LORAS", "").split(os.pathsep) if part]
-    beside = [model.parent, model.parent / "loras", model.parent.parent / "Lora"] if model is not None else []
-    return [*stated, Path("loras"), Path("models/Lora"), *beside]
 
 
 def save_lora(

@@ -6,8 +6,6 @@ tensor (Hugging Face), ``emb_params`` (sd-scripts), and ``clip_l`` with ``clip_g
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,8 +24,6 @@ from tintype.layouts.tensor_files import is_pickle, open_tensors
 from tintype.text.conditioner import Conditioner
 from tintype.text.tokenizer import Tokenizer
 
-SUFFIXES = (".safetensors", ".pt", ".bin", ".png")
-"""The best first."""
 WIDTHS = {(768,): "SD 1", (1024,): "SD 2", (768, 1280): "SDXL"}
 MAX_VECTORS = 75
 
@@ -126,48 +122,6 @@ def embedded(conditioner: Conditioner, embeddings: Sequence[Embedding]) -> Itera
     finally:
         for each in reversed(attached):
             each.detach()
-
-
-def find_embeddings(folders: Iterable[str | Path]) -> dict[str, Path]:
-    """The files that may be embeddings, by name without suffix.
-
-    Of two with one name the first folder's counts, and within a folder weights count before a picture: it may be there
-    to show what they look like.
-    """
-    found: dict[str, Path] = {}
-    for folder in folders:
-        files = [path for path in sorted(Path(folder).glob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
-        files = [path for path in files if not path.stem.endswith(".preview")]
-        for path in sorted(files, key=lambda file: SUFFIXES.index(file.suffix.lower())):
-            found.setdefault(path.stem, path)
-    return found
-
-
-def find_embedding(name: str, folders: Iterable[Path]) -> Path:
-    """The file that a name means: a path, or a name in one of the folders. CheckpointError says where was looked."""
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    folders = list(folders)
-    known = find_embeddings(folders)
-    known |= {file.name: file for file in known.values()}
-    if name in known:
-        return known[name]
-    close = difflib.get_close_matches(name, known, n=3)
-    near = f" Close: {', '.join(close)}." if close else ""
-    looked = ", ".join(str(folder) for folder in folders) or "no folder"
-    raise CheckpointError(f"There is no embedding {name!r}; looked in {looked}.{near}")
-
-
-def embedding_folders(model: Path | None) -> list[Path]:
-    """Where embeddings are looked for by name.
-
-    TINTYPE_EMBEDDINGS; ``embeddings`` and ``models/embeddings`` here; and where A1111's web UI and ComfyUI keep them,
-    seen from a model in ``models/Stable-diffusion`` or ``models/checkpoints``.
-    """
-    stated = [Path(part) for part in os.environ.get("TINTYPE_EMBEDDINGS", "").split(os.pathsep) if part]
-    beside = [folder / "embeddings" for folder in model.parents[:3]] if model is not None else []
-    return list(dict.fromkeys([*stated, Path("embeddings"), Path("models/embeddings"), *beside]))
 
 
 def stands_in(word: str, prompt: str) -> bool:

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tintype.adapters.lora import Attached, applied
+from tintype.adapters.places import EMBEDDINGS, find_embedding, find_embeddings
 from tintype.adapters.textual_inversion import (
-    SUFFIXES,
     Embedding,
     embedded,
-    find_embedding,
-    find_embeddings,
     fits_to,
     fitting,
     stands_in,
@@ -98,7 +96,7 @@ class Prompts:
 def _without_prefix(prompt: str, known: Iterable[str]) -> str:
     """ComfyUI's ``embedding:name`` as A1111's ``name``, where there is one of that name."""
     names = "|".join(re.escape(name) for name in sorted(known, key=len, reverse=True))
-    suffixes = "|".join(re.escape(suffix) for suffix in SUFFIXES)
+    suffixes = "|".join(re.escape(suffix) for suffix in EMBEDDINGS)
     return re.sub(rf"\bembedding:({names})(?:{suffixes})?(?!\w)", r"\1", prompt, flags=re.IGNORECASE)
 
 

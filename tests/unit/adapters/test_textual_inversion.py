@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import tintype
-from tintype.adapters.textual_inversion import attach_embedding, embedding_folders, find_embeddings, load_embedding
+from tintype.adapters.places import embedding_folders, find_embeddings
+from tintype.adapters.textual_inversion import attach_embedding, load_embedding
 from tintype.cli import app
 from tintype.errors import CheckpointError, SettingsError
 from tintype.models import TextEncoder, TextEncoderConfig
