@@ -6,9 +6,7 @@ adapter off leaves the layer as it was, bit for bit.
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tintype.adapters.deltas import Delta, Layer, added
+from tintype.adapters.textual_inversion import Embedding, embedding_of
 from tintype.errors import CheckpointError
 from tintype.layouts import diffusers as layouts
 from tintype.layouts import ldm
@@ -27,7 +26,8 @@ from tintype.layouts.tensor_files import open_tensors
 from tintype.models import TextEncoder, UNet
 
 FAMILY_BY_CONTEXT = {768: "SD 1", 1024: "SD 2", 2048: "SDXL"}
-NOT_USED = ("bundle_emb.",)
+BUNDLED = "bundle_emb."
+"""Before the names of textual inversions that come with an adapter: bundle_emb.WORD.string_to_param.*"""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Lora:
     deltas: Mapping[str, Delta] = field(repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
     not_used: tuple[str, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
+    """Words that come with it; a run that asks for the adapter knows them."""
 
     @property
     def family(self) -> str | None:
@@ -75,9 +77,13 @@ def load_lora(path: str | Path) -> Lora:
     tensors: dict[str, dict[str, Tensor]] = {}
     alphas: dict[str, float] = {}
     not_used: list[str] = []
+    bundled: dict[str, dict[str, Tensor]] = {}
     for name, tensor in file.tensors():
         found = split_name(name)
-        if name.startswith(NOT_USED) or found is None:
+        if name.startswith(BUNDLED):
+            word, _, kind = name.removeprefix(BUNDLED).partition(".")
+            bundled.setdefault(word, {})[kind.removeprefix("string_to_param.")] = tensor
+        elif found is None:
             not_used.append(name)
         elif found[1] == "dora":
             raise CheckpointError(f"{path} is a DoRA ({name}), which rescales whole layers; that is not supported.")
@@ -90,7 +96,8 @@ def load_lora(path: str | Path) -> Lora:
     deltas = {name: Delta(kinds, alphas.get(name)) for name, kinds in tensors.items()}
     for name, delta in deltas.items():
         _check_complete(path, name, delta)
-    return Lora(path.stem, deltas, file.metadata, tuple(not_used))
+    words = tuple(embedding_of(path, word, parts) for word, parts in bundled.items())
+    return Lora(path.stem, deltas, file.metadata, tuple(not_used), words)
 
 
 def match(networks: Mapping[str, nn.Module], lora: Lora) -> tuple[dict[Place, Delta], Report]:
@@ -191,34 +198,6 @@ def applied(adapters: Sequence[Attached]) -> Iterator[None]:
     finally:
         for adapter in adapters:
             adapter.detach()
-
-
-def find_lora(name: str, folders: Iterable[Path]) -> Path:
-    """The file that a name means: a path, or a name in one of the folders. CheckpointError says where was looked."""
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    folders = list(folders)
-    known: dict[str, Path] = {}
-    for folder in folders:
-        if folder.is_dir():
-            for file in sorted(folder.rglob("*")):
-                if file.suffix in (".safetensors", ".pt", ".ckpt", ".bin"):
-                    known.setdefault(file.stem, file)
-                    known.setdefault(file.name, file)
-    if name in known:
-        return known[name]
-    close = difflib.get_close_matches(name, known, n=3)
-    near = f" Close: {', '.join(close)}." if close else ""
-    looked = ", ".join(str(folder) for folder in folders) or "no folder"
-    raise CheckpointError(f"There is no LoRA {name!r}; looked in {looked}.{near}")
-
-
-def lora_folders(model: Path | None) -> list[Path]:
-    """Where LoRAs are looked for by name: TINTYPE_LORAS, ``loras`` and ``models/Lora`` here, and beside the model."""
-    stated = [Path(part) for part in os.environ.get("TINTYPE_LORAS", "").split(os.pathsep) if part]
-    beside = [model.parent, model.parent / "loras", model.parent.parent / "Lora"] if model is not None else []
-    return [*stated, Path("loras"), Path("models/Lora"), *beside]
 
 
 def save_lora(

@@ -6,20 +6,16 @@ tensor (Hugging Face), ``emb_params`` (sd-scripts), and ``clip_l`` with ``clip_g
 
 from __future__ import annotations
 
-import base64
-import difflib
-import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
+from tintype.adapters.embedding_pictures import read_picture
 from tintype.errors import CheckpointError, SettingsError
 from tintype.layouts.pickle_reader import PickleFile
 from tintype.layouts.state_dict import items_of
@@ -28,10 +24,6 @@ from tintype.layouts.tensor_files import is_pickle, open_tensors
 from tintype.text.conditioner import Conditioner
 from tintype.text.tokenizer import Tokenizer
 
-SUFFIXES = (".safetensors", ".pt", ".bin", ".png")
-"""The best first."""
-CHUNK = "sd-ti-embedding"
-"""Under this name A1111's pictures carry their embedding, as JSON in base 64."""
 WIDTHS = {(768,): "SD 1", (1024,): "SD 2", (768, 1280): "SDXL"}
 MAX_VECTORS = 75
 
@@ -104,6 +96,11 @@ def fitting(conditioner: Conditioner, path: str | Path, token: str | None = None
     token = (embedding.token if token is None else token).strip()
     if not token:
         raise SettingsError("The token of an embedding is empty; expected a word.")
+    return fits_to(conditioner, path, replace(embedding, token=token))
+
+
+def fits_to(conditioner: Conditioner, path: str | Path, embedding: Embedding) -> Embedding:
+    """The embedding. CheckpointError where it was made for another family."""
     expected = tuple(tower.encoder.config.dim for tower in conditioner.towers)
     if embedding.widths != expected:
         family = WIDTHS.get(embedding.widths, "another model")
@@ -111,7 +108,7 @@ def fitting(conditioner: Conditioner, path: str | Path, token: str | None = None
             f"{path} is an embedding for {family} (vectors {_widths(embedding.widths)} wide); "
             f"this model's are {_widths(expected)} wide."
         )
-    return replace(embedding, token=token)
+    return embedding
 
 
 @contextmanager
@@ -125,47 +122,6 @@ def embedded(conditioner: Conditioner, embeddings: Sequence[Embedding]) -> Itera
     finally:
         for each in reversed(attached):
             each.detach()
-
-
-def find_embeddings(folders: Iterable[str | Path]) -> dict[str, Path]:
-    """The files that may be embeddings, by name without suffix.
-
-    Of two with one name the first folder's counts, and within a folder weights count before a picture: it may be there
-    to show what they look like.
-    """
-    found: dict[str, Path] = {}
-    for folder in folders:
-        files = [path for path in sorted(Path(folder).glob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
-        for path in sorted(files, key=lambda file: SUFFIXES.index(file.suffix.lower())):
-            found.setdefault(path.stem, path)
-    return found
-
-
-def find_embedding(name: str, folders: Iterable[Path]) -> Path:
-    """The file that a name means: a path, or a name in one of the folders. CheckpointError says where was looked."""
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    folders = list(folders)
-    known = find_embeddings(folders)
-    known |= {file.name: file for file in known.values()}
-    if name in known:
-        return known[name]
-    close = difflib.get_close_matches(name, known, n=3)
-    near = f" Close: {', '.join(close)}." if close else ""
-    looked = ", ".join(str(folder) for folder in folders) or "no folder"
-    raise CheckpointError(f"There is no embedding {name!r}; looked in {looked}.{near}")
-
-
-def embedding_folders(model: Path | None) -> list[Path]:
-    """Where embeddings are looked for by name.
-
-    TINTYPE_EMBEDDINGS; ``embeddings`` and ``models/embeddings`` here; and where A1111's web UI and ComfyUI keep them,
-    seen from a model in ``models/Stable-diffusion`` or ``models/checkpoints``.
-    """
-    stated = [Path(part) for part in os.environ.get("TINTYPE_EMBEDDINGS", "").split(os.pathsep) if part]
-    beside = [folder / "embeddings" for folder in model.parents[:3]] if model is not None else []
-    return list(dict.fromkeys([*stated, Path("embeddings"), Path("models/embeddings"), *beside]))
 
 
 def stands_in(word: str, prompt: str) -> bool:
@@ -187,12 +143,16 @@ def _alone(word: str) -> re.Pattern[str]:
 def load_embedding(path: str | Path) -> Embedding:
     """Reads a file of any of the six forms. CheckpointError for anything else."""
     path = Path(path)
-    tensors = _picture(path) if path.suffix.lower() == ".png" else _tensors(path)
+    return embedding_of(path, path.stem, read_picture(path) if path.suffix.lower() == ".png" else _tensors(path))
+
+
+def embedding_of(path: Path, name: str, tensors: Mapping[str, Tensor]) -> Embedding:
+    """The embedding that tensors of a file make; ``name`` is its word unless the file has one."""
     if {"clip_l", "clip_g"} <= tensors.keys():
-        token, vectors = path.stem, (tensors["clip_l"], tensors["clip_g"])
+        token, vectors = name, (tensors["clip_l"], tensors["clip_g"])
     elif len(tensors) == 1:
-        name, tensor = next(iter(tensors.items()))
-        token, vectors = path.stem if name in ("*", "emb_params") else name, (tensor,)
+        key, tensor = next(iter(tensors.items()))
+        token, vectors = name if key in ("*", "emb_params") else key, (tensor,)
     else:
         names = ", ".join(sorted(tensors)[:4])
         raise CheckpointError(
@@ -203,7 +163,7 @@ def load_embedding(path: str | Path) -> Embedding:
     if not fits or not 0 < len(vectors[0]) <= MAX_VECTORS:
         shapes = ", ".join(str(tuple(each.shape)) for each in vectors)
         raise CheckpointError(f"{path} is no textual inversion: expected 1 to {MAX_VECTORS} vectors; got {shapes}.")
-    if not all(each.isfinite().all() for each in vectors):
+    if not all(each.float().isfinite().all() for each in vectors):
         raise CheckpointError(f"{path} holds numbers that are not finite; it is damaged.")
     return Embedding(token, vectors)
 
@@ -216,27 +176,6 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             return {str(name): file.tensor(each) for name, each in items_of(params) if isinstance(each, StoredTensor)}
         return dict(file.tensors())
     return dict(open_tensors(path).tensors())
-
-
-def _picture(path: Path) -> dict[str, Tensor]:
-    """The embedding in a picture of A1111's web UI."""
-    try:
-        with Image.open(path) as picture:
-            text = picture.info.get(CHUNK)
-        if text is None:
-            raise CheckpointError(f"{path} is a picture without an embedding: it has no text called {CHUNK!r}.")
-        params = json.loads(base64.b64decode(text))["string_to_param"]
-        return {name: torch.tensor(value["TORCHTENSOR"], dtype=torch.float32) for name, value in params.items()}
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise CheckpointError(f"The embedding in {path} cannot be read: {error}.") from error
 
 
 def _replace(table: nn.Embedding, weight: Tensor) -> None:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tintype.adapters.lora import find_lora
+from tintype.adapters.places import find_lora
 from tintype.checkpoints.hub import Progress
 from tintype.checkpoints.load import BOX, load, weights_of
 from tintype.errors import CheckpointError, SettingsError

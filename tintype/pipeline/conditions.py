@@ -61,6 +61,10 @@ def without_effect(model: StableDiffusion, settings: Settings, scale: float) -> 
     if settings.negative_prompt is not None and (scale == 1 or imitates_guidance(model)):
         why = "at guidance_scale 1" if scale == 1 else "with this model, which imitates guidance in one pass"
         notices += (f"negative_prompt has no effect {why}.",)
+    if scale == 0 and not imitates_guidance(model):
+        notices += (
+            "guidance_scale 0 draws the negative prompt alone; 1 is no guidance, which diffusers also calls 0.",
+        )
     sizes = [name for name in ("original_size", "crop", "target_size") if getattr(settings, name) is not None]
     if sizes and model.unet.config.vector_dim is None:
         notices += (f"{', '.join(sizes)}: without effect, this model is not told sizes (SDXL is).",)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tintype.adapters.lora import Attached, applied
+from tintype.adapters.places import EMBEDDINGS, find_embedding, find_embeddings
 from tintype.adapters.textual_inversion import (
-    SUFFIXES,
     Embedding,
     embedded,
-    find_embedding,
-    find_embeddings,
+    fits_to,
     fitting,
     stands_in,
     without,
@@ -65,7 +64,8 @@ class Prompts:
         negatives = settings.negative_prompts
         if negatives is not None:
             negatives = tuple(_without_prefix(prompt, known) for prompt in negatives)
-        embeddings, found = _embeddings(model, settings, (*texts, *(negatives or ())), known)
+        bundled = [fits_to(model.conditioner, each.lora.name, word) for each in loras for word in each.lora.embeddings]
+        embeddings, found = _embeddings(model, settings, (*texts, *(negatives or ())), known, bundled)
         return cls(model, settings, texts, negatives, loras, embeddings, found)
 
     @contextmanager
@@ -96,17 +96,22 @@ class Prompts:
 def _without_prefix(prompt: str, known: Iterable[str]) -> str:
     """ComfyUI's ``embedding:name`` as A1111's ``name``, where there is one of that name."""
     names = "|".join(re.escape(name) for name in sorted(known, key=len, reverse=True))
-    suffixes = "|".join(re.escape(suffix) for suffix in SUFFIXES)
+    suffixes = "|".join(re.escape(suffix) for suffix in EMBEDDINGS)
     return re.sub(rf"\bembedding:({names})(?:{suffixes})?(?!\w)", r"\1", prompt, flags=re.IGNORECASE)
 
 
 def _embeddings(
-    model: StableDiffusion, settings: Settings, prompts: tuple[str, ...], known: Mapping[str, Path]
+    model: StableDiffusion,
+    settings: Settings,
+    prompts: tuple[str, ...],
+    known: Mapping[str, Path],
+    bundled: Sequence[Embedding],
 ) -> tuple[tuple[Embedding, ...], tuple[str, ...]]:
     """The embeddings that were asked for, and those whose files a word of the prompts names; what to say of them."""
     words = [plain(prompt, settings.emphasis) for prompt in prompts]
     taken = {name for tower in model.conditioner.towers for name in tower.tokenizer.added}
-    embeddings: list[Embedding] = []
+    embeddings = [each for each in bundled if any(stands_in(each.token, text) for text in words)]
+    taken |= {each.token.lower() for each in embeddings}
     said: list[str] = []
     for name in settings.embeddings:
         embedding = fitting(model.conditioner, find_embedding(name, model.embedding_folders))

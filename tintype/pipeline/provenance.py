@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from tintype.adapters.lora import find_lora
+from tintype.adapters.places import find_lora
 from tintype.errors import CheckpointError
 from tintype.images import pixel_hash
 from tintype.layouts.hashes import data_sha256, file_sha256

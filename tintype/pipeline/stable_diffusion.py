@@ -11,13 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tintype.adapters.lora import Attached, Lora, attach, find_lora, load_lora, lora_folders
-from tintype.adapters.textual_inversion import (
-    AttachedEmbedding,
-    attach_embedding,
-    embedding_folders,
-    find_embedding,
-)
+from tintype.adapters.lora import Attached, Lora, attach, load_lora
+from tintype.adapters.places import embedding_folders, find_embedding, find_lora, lora_folders
+from tintype.adapters.textual_inversion import AttachedEmbedding, attach_embedding
 from tintype.diffusion import Schedule
 from tintype.errors import TintypeError
 from tintype.images import Source, to_image

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +16,8 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import tintype
-from tintype.adapters.textual_inversion import attach_embedding, embedding_folders, find_embeddings, load_embedding
+from tintype.adapters.places import embedding_folders, find_embeddings
+from tintype.adapters.textual_inversion import attach_embedding, load_embedding
 from tintype.cli import app
 from tintype.errors import CheckpointError, SettingsError
 from tintype.models import TextEncoder, TextEncoderConfig
@@ -51,13 +54,37 @@ def written(form: str, folder: Path) -> Path:
         save_file({"emb_params": VECTORS}, path)
     else:
         content = a1111 | {"string_to_param": {"*": {"TORCHTENSOR": VECTORS.tolist()}}}
+        if form == "pixels-png":
+            into_pixels(content, Image.radial_gradient("L").convert("RGB").resize((48, 32))).save(path)
+            return path
         info = PngInfo()
         info.add_text("sd-ti-embedding", base64.b64encode(json.dumps(content).encode()).decode())
         Image.new("RGB", (8, 8)).save(path, pnginfo=info)
     return path
 
 
-FORMS = ["a1111-pt", "module-pt", "hf-bin", "hf-safetensors", "scripts-safetensors", "a1111-png"]
+def into_pixels(content: dict, picture: Image.Image) -> Image.Image:
+    """As A1111's web UI writes it: lower halves of bytes at the left, upper at the right, over a pattern."""
+    packed = np.frombuffer(zlib.compress(json.dumps(content).encode(), 9), np.uint8)
+    height = picture.height
+    packed = np.resize(packed, -(-packed.size // (3 * height)) * 3 * height)  # repeated until it fills the block
+    numbers, state = [], 0
+    for _ in range(packed.size):
+        state = (state * 1664525 + 1013904223) % (1 << 32)
+        numbers.append(state % 255 & 15)
+    pattern = np.random.default_rng(0).integers(1, 16, packed.size) << 4
+    sides = [
+        Image.fromarray(((half ^ np.array(numbers)) | pattern).astype(np.uint8).reshape(height, -1, 3))
+        for half in (packed & 15, packed >> 4)
+    ]
+    whole = Image.new("RGB", (picture.width + 2 * sides[0].width + 2, height))
+    whole.paste(sides[0], (0, 0))
+    whole.paste(picture, (sides[0].width + 1, 0))
+    whole.paste(sides[1], (sides[0].width + picture.width + 2, 0))
+    return whole
+
+
+FORMS = ["a1111-pt", "module-pt", "hf-bin", "hf-safetensors", "scripts-safetensors", "a1111-png", "pixels-png"]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -103,6 +130,19 @@ def test_a_pair_for_two_towers(tmp_path):
     handle.detach()
 
 
+def test_the_text_ends_where_it_ends(tmp_path):
+    """Ids of embeddings are the largest, so that "the largest id is the end" would find the wrong place."""
+    conditioner = Conditioner(tower())
+    encoder, tokenizer = conditioner.towers[0].encoder, conditioner.towers[0].tokenizer
+    handle = attach_embedding(conditioner, written("a1111-pt", tmp_path))
+    ids = torch.tensor([part.ids for part in chunk("style boat", tokenizer).chunks])
+    end = ids[0].tolist().index(tokenizer.end)
+    assert ids.argmax() < end
+    features = encoder(ids)
+    torch.testing.assert_close(features.pooled, features.final[:, end])
+    handle.detach()
+
+
 def test_what_does_not_fit_is_refused(tmp_path):
     conditioner = Conditioner(tower())
     save_file({"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}, tmp_path / "xl.safetensors")
@@ -111,6 +151,18 @@ def test_what_does_not_fit_is_refused(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
     with pytest.raises(CheckpointError, match="without an embedding"):
         load_embedding(tmp_path / "plain.png")
+    for name, picture in {
+        "black": Image.new("RGB", (64, 64)),
+        "bars": Image.fromarray(np.tile(np.array([9, 9, 0, 9, 9, 0, 9, 9], np.uint8)[None, :, None], (8, 1, 3))),
+        "gradient": Image.linear_gradient("L"),
+    }.items():
+        picture.save(tmp_path / f"{name}.png")
+        with pytest.raises(CheckpointError, match="without an embedding"):
+            load_embedding(tmp_path / f"{name}.png")
+    bomb = into_pixels({"string_to_param": "0" * 40_000_000}, Image.new("RGB", (8, 64), "red"))
+    bomb.save(tmp_path / "bomb.png")
+    with pytest.raises(CheckpointError, match="more than any embedding"):
+        load_embedding(tmp_path / "bomb.png")
     save_file({"a": VECTORS, "b": VECTORS + 1}, tmp_path / "two.safetensors")
     with pytest.raises(CheckpointError, match="expected one tensor"):
         load_embedding(tmp_path / "two.safetensors")
