@@ -12,7 +12,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tintype.version import __version__
+
 if TYPE_CHECKING:
+    from tintype.checkpoints.again import again
     from tintype.checkpoints.load import load
     from tintype.errors import (
         CheckpointError,
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from tintype.pipeline.stable_diffusion import StableDiffusion
     from tintype.types import Conditioning, Step
 
-__version__ = "0.1.0"
 
 _ERRORS = (
     "CheckpointError",
@@ -40,6 +42,7 @@ _ERRORS = (
     "TrainingError",
 )
 _HOMES = {
+    "again": "tintype.checkpoints.again",
     "load": "tintype.checkpoints.load",
     "Conditioning": "tintype.types",
     "Run": "tintype.pipeline.run",
@@ -63,6 +66,7 @@ __all__ = [
     "TintypeError",
     "TrainingError",
     "__version__",
+    "again",
     "load",
 ]
 

@@ -49,7 +49,7 @@ class Picture:
     @property
     def sha256(self) -> str:
         """The hash of the pixels, whatever file they came in."""
-        return _pixel_hash(self.rgb)
+        return pixel_hash(self.rgb)
 
 
 def read_picture(source: Source) -> Picture:
@@ -165,12 +165,19 @@ def paste(image: Image.Image, original: Image.Image, weight: Tensor) -> Image.Im
     return Image.fromarray(np.rint(old + (new - old) * alpha).astype(np.uint8))
 
 
+def psnr(a: Image.Image, b: Image.Image) -> float:
+    """How alike two pictures of one size are, in dB: infinite where they are equal, below about 20 not alike."""
+    error = np.square(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)).mean()
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
 def mask_hash(mask: Image.Image) -> str:
     """SHA-256 of a mask's pixels."""
-    return _pixel_hash(mask)
+    return pixel_hash(mask)
 
 
-def _pixel_hash(image: Image.Image) -> str:
+def pixel_hash(image: Image.Image) -> str:
+    """SHA-256 of a picture's mode, size and pixels, whatever file they came in."""
     header = f"{image.mode} {image.width}x{image.height}\n".encode()
     return hashlib.sha256(header + image.tobytes()).hexdigest()
 

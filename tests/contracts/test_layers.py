@@ -12,7 +12,8 @@ import pytest
 from tests.contracts.repository import PACKAGE, ROOT
 
 ROWS = [
-    "cli studio",
+    "cli",
+    "studio",
     "illustrate",
     "evaluation",
     "training",
@@ -22,7 +23,7 @@ ROWS = [
     "text",
     "layouts",
     "models diffusion images scenes",
-    "types errors",
+    "types errors version",
 ]
 BUILT = ["cli", "training", "checkpoints", "pipeline", "text", "layouts", "models", "diffusion", "images", "scenes"]
 ABOVE_ALL_ROWS = {"__init__.py", "__main__.py", "cli"}  # these, and the studio, may import the public face

@@ -39,7 +39,7 @@ def tintype_command(box, tmp_path):
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=280,
         )
 
     return run

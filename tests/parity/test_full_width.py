@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 
+import diffusers
 import pytest
 import torch
+import transformers
 
 from tintype.checkpoints import parts
 from tintype.types import Conditioning
-
-diffusers = pytest.importorskip("diffusers")
-transformers = pytest.importorskip("transformers")
 
 pytestmark = pytest.mark.proof
 

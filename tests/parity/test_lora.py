@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import peft
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -11,8 +12,6 @@ from tintype.adapters import attach, load_lora
 from tintype.checkpoints.folder import load_folder
 from tintype.layouts import ldm
 from tintype.types import Conditioning
-
-peft = pytest.importorskip("peft")
 
 RANK = 4
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
+import transformers
 
 from tintype.checkpoints import parts
 from tintype.models import normalize_pixels
 from tintype.text.tokenizer import Tokenizer
 from tintype.types import Conditioning
-
-diffusers = pytest.importorskip("diffusers")
-transformers = pytest.importorskip("transformers")
 
 SIZES = [(64, 64), (72, 40), (25, 17)]  # of latents
 END = 99

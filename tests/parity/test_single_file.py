@@ -6,14 +6,12 @@ import json
 
 import pytest
 import torch
+from diffusers.loaders import single_file_utils
 
 from tintype.checkpoints import configs
 from tintype.layouts import diffusers as layouts
 from tintype.layouts import ldm
 from tintype.models import Autoencoder, TextEncoder, UNet, presets
-
-diffusers = pytest.importorskip("diffusers")
-single_file_utils = pytest.importorskip("diffusers.loaders.single_file_utils")
 
 
 def numbered(network):

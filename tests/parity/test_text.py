@@ -6,16 +6,15 @@ import json
 import random
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from tintype.checkpoints.folder import load_folder, save_folder
 from tintype.checkpoints.parts import load_text_encoder
 from tintype.text.tokenizer import Tokenizer
-
-diffusers = pytest.importorskip("diffusers")
-transformers = pytest.importorskip("transformers")
 
 CAPTIONS = [f"a {colour} {thing} at night" for colour in ("red", "blue") for thing in ("boat", "moon", "house")]
 PROMPTS = ["a red boat", "", "A BLUE moon, over the 2 houses!!", "night " * 75, "naïve 红色的船 🚀"]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,6 +59,31 @@ def test_all_makes_a_model_with_its_card_and_does_nothing_twice(tmp_path):
     assert (model / "unet/diffusion_pytorch_model.safetensors").read_bytes() == weights
 
 
+def photos(folder: Path) -> None:
+    folder.mkdir()
+    for number, colour in enumerate(("red", "green", "blue", "white", "black", "pink")):
+        Image.new("RGB", (70 + 10 * number, 80), colour).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"all {colour}\nnothing but {colour}")
+
+
+def test_all_on_anybodys_pictures(tmp_path):
+    photos(tmp_path / "photos")
+    for number in range(30):  # enough that one in twenty may be broken
+        Image.new("RGB", (64, 64), (8 * number, 0, 0)).save(tmp_path / f"photos/more{number}.png")
+    (tmp_path / "photos/broken.png").write_bytes(b"\x89PNG broken")
+    done = command("all", "tiny", "data=photos", "size=64", "flip=true", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 pictures could not be read" in done.stderr
+    run = tmp_path / "runs/tiny"
+    (skipped,) = [json.loads(line) for line in (run / "pictures/skipped.jsonl").read_text().splitlines()]
+    assert skipped["skipped"] == "broken.png"
+    words = json.loads((run / "model/vocabulary.json").read_text())["words"]
+    assert words == ["all", "black", "blue", "but", "green", "nothing", "pink", "red", "white"]
+    assert "37 pictures with captions" in (run / "model/README.md").read_text()
+    other = command("clip", "tiny", "data=elsewhere", folder=tmp_path)
+    assert other.returncode == 1 and "begun with data=photos, not elsewhere" in other.stderr
+
+
 def test_shares_of_the_work_add_up(tmp_path):
     for part in (0, 1):
         assert command("pictures", "tiny", "--shard", f"{part}/2", folder=tmp_path).returncode == 0
@@ -74,6 +100,13 @@ def test_shares_of_the_work_add_up(tmp_path):
         (("clip", "tiny", "lr"), "expected KEY=VALUE"),
         (("clip", "tiny"), "No data in runs/tiny/pictures"),
         (("pictures", "tiny", "--shard", "2/2"), "i from 0 to n - 1"),
+        (("pictures", "tiny", "size=64"), "say where they are: data=FOLDER"),
+        (("pictures", "tiny", "data=.", "size=72"), "expected a multiple of 16"),
+        (("all", "tiny", "lr=1"), "take only data, size, flip"),
+        (("lora", "huge"), "no LoRA recipe 'huge'; there are box, sd, tiny"),
+        (("lora", "tiny", "rank=4"), "needs pictures to learn from: data=FOLDER"),
+        (("lora", "tiny", "data=nowhere", "steps=few"), "expected a whole number"),
+        (("lora", "tiny", "data=nowhere"), "There is no folder 'nowhere'"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, arguments, words):

@@ -1,5 +1,6 @@
 """A training that was stopped, killed or damaged goes on as if nothing had happened, or says so."""
 
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from tintype.errors import TrainingError
+from tintype.training import state
 from tintype.training.draws import Draw, visits
 from tintype.training.state import State, load_newest_state, save_state, states
 
@@ -84,6 +86,19 @@ def test_a_failed_write_leaves_the_old_state(tmp_path):
     assert load_newest_state(tmp_path).seen == 1
 
 
+def test_a_full_disk_leaves_the_old_state(tmp_path, monkeypatch):
+    save_state(tmp_path, State(1, {"model": {"w": torch.zeros(4)}}, {}))
+
+    def no_room(path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(state, "flush", no_room)
+    with pytest.raises(OSError, match="No space left"):
+        save_state(tmp_path, State(2, {"model": {"w": torch.zeros(4)}}, {}))
+    assert [path.name for path in tmp_path.iterdir()] == ["state-000000000001"]
+    assert load_newest_state(tmp_path).seen == 1
+
+
 def test_not_finite_steps_are_skipped_counted_and_never_saved(chain):
     training = fresh(chain, "nan", save_every=16)
     task, healthy = training.task, training.task.loss
@@ -138,13 +153,13 @@ for progress in chain.denoiser_training(recipe):
 """
 
 
-def kill_and_read(chain, delay: float) -> int:
-    """Train in a process of its own, kill -9 it ``delay`` seconds after the first step, and read what it left."""
+def kill_and_read(chain, steps: int, delay: float) -> int:
+    """Train in a process of its own, kill -9 it ``delay`` seconds after some steps, and read what it left."""
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(chain.folder)], stdout=subprocess.PIPE, text=True, env=os.environ
     )
     assert process.stdout is not None
-    first = int(process.stdout.readline())
+    first = [int(process.stdout.readline()) for _ in range(steps)][-1]
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)
     last = [first, *(int(line) for line in process.stdout.read().split("\n")[:-1])][-1]
@@ -156,7 +171,7 @@ def kill_and_read(chain, delay: float) -> int:
 
 
 def test_killed_at_any_instant_nothing_is_lost(chain):
-    seen = [kill_and_read(chain, delay) for delay in (0.6, 1.1, 0.3)]
+    seen = [kill_and_read(chain, steps, delay) for steps, delay in ((1, 0.2), (5, 0.1), (3, 0.0))]
     assert seen == sorted(seen)
     assert seen[-1] > 0
 
@@ -164,5 +179,5 @@ def test_killed_at_any_instant_nothing_is_lost(chain):
 @pytest.mark.proof
 def test_killed_fifty_times(chain):
     chance = torch.Generator().manual_seed(0)
-    seen = [kill_and_read(chain, 1.5 * torch.rand((), generator=chance).item()) for _ in range(50)]
+    seen = [kill_and_read(chain, 1, 1.5 * torch.rand((), generator=chance).item()) for _ in range(50)]
     assert seen == sorted(seen)

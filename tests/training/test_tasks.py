@@ -10,7 +10,7 @@ from tintype.errors import SettingsError
 from tintype.models import CLIP
 from tintype.training.draws import Draw
 from tintype.training.recipes import CHAINS, TINY, adjusted
-from tintype.training.tasks.contrastive import initialize, token_ids
+from tintype.training.tasks.contrastive import initialize
 
 
 def test_clip_overfits_one_batch(chain):
@@ -51,17 +51,38 @@ def test_denoiser_beats_knowing_nothing(chain):
 def test_a_batch_is_a_function_of_its_draws(chain):
     task = chain.denoiser_training(chain.recipe.denoiser, "draws").task
     draws = [Draw(0, 3, i) for i in (5, 1, 8)]
-    together, alone = task.batch(draws), [task.batch([draw]) for draw in draws]
-    for name in ("x0", "noise", "t", "ids"):
+    (together,), alone = task.batch(draws), [task.batch([draw])[0] for draw in draws]
+    for name in ("x0", "noise", "t"):
         assert torch.equal(getattr(together, name), torch.cat([getattr(one, name) for one in alone]))
+    assert together.captions == tuple(caption for one in alone for caption in one.captions)
 
 
 def test_caption_dropout_shows_some_pictures_without_words(chain):
     task = chain.denoiser_training(replace(chain.recipe.denoiser, caption_dropout=0.5), "dropout").task
-    ids = task.batch([Draw(0, epoch, i) for epoch in range(4) for i in range(48)]).ids
-    empty = token_ids(task.tokenizer, [""])[0]
-    share = (ids == empty).all(dim=1).float().mean()
+    (batch,) = task.batch([Draw(0, epoch, i) for epoch in range(4) for i in range(48)])
+    share = sum(not caption for caption in batch.captions) / 192
     assert 0.35 < share < 0.65
+
+
+def test_offset_noise_is_one_number_for_a_channel(chain):
+    plain, offset = (
+        chain.denoiser_training(replace(chain.recipe.denoiser, offset_noise=strength), "offset").task
+        for strength in (0.0, 0.5)
+    )
+    draws = [Draw(0, 0, i) for i in range(8)]
+    (one,), (two,) = plain.batch(draws), offset.batch(draws)
+    difference = two.noise - one.noise
+    assert difference.std(dim=(2, 3)).max() < 1e-6 < difference.abs().min()
+
+
+def test_zero_terminal_snr_ends_in_noise_and_not_with_eps(chain):
+    recipe = replace(chain.recipe.denoiser, zero_terminal_snr=True)
+    task = chain.denoiser_training(recipe, "terminal").task
+    assert task.denoiser.schedule.sigmas[-1] > 4000
+    batch = replace(task.batch([Draw(0, 0, 0)])[0], t=torch.tensor([999]))
+    assert torch.isfinite(task.loss((batch,))[0])
+    with pytest.raises(SettingsError, match="zero terminal SNR needs v or x0"):
+        chain.denoiser_training(replace(recipe, prediction="eps"), "eps")
 
 
 def test_temperature_stays_in_bounds(chain):

@@ -23,6 +23,7 @@ from tintype.checkpoints.folder import save_folder
 from tintype.checkpoints.load import load
 from tintype.pipeline.outputs import read_record
 from tintype.pipeline.settings import Settings
+from tintype.speed import tile
 
 ROOT = Path(__file__).resolve().parents[2]
 TINTYPE = [sys.executable, "-m", "tintype"]
@@ -136,6 +137,29 @@ def test_all_options_at_once(tintype):
     assert settings.seed == 2**64 - 1
 
 
+def test_every_option_of_load_is_an_option():
+    given = set(inspect.signature(cli.inpaint).parameters)
+    assert set(inspect.signature(load).parameters) - {"source", "progress"} <= given
+
+
+def test_how_a_model_is_loaded(tintype, model):
+    plain = json.loads(tintype("text2img", "a red boat", "--seed", 1, "--steps", 2, "--json")[1])["paths"][0]
+    for options in (["--prediction", "v"], ["--prediction", "v", "--zero-terminal-snr"], ["--prediction", "x0"]):
+        told = json.loads(tintype("text2img", "a red boat", "--seed", 1, "--steps", 2, "--json", *options)[1])
+        assert Image.open(told["paths"][0]).tobytes() != Image.open(plain).tobytes(), options
+    same = ["--vae", model, "--no-zero-terminal-snr", "--offline"]
+    told = json.loads(tintype("text2img", "a red boat", "--seed", 1, "--steps", 2, "--json", *same)[1])
+    assert Image.open(told["paths"][0]).tobytes() == Image.open(plain).tobytes()
+
+
+@pytest.mark.parametrize(("said", "sizes"), [("auto", []), ("off", []), ("64", [64])])
+def test_tiles(tintype, monkeypatch, said, sizes):
+    found, decode = [], tile.decode_in_tiles
+    monkeypatch.setattr(tile, "decode_in_tiles", lambda *given: found.append(given[-1]) or decode(*given))
+    status, _, _ = tintype("text2img", "a red boat", "--steps", 1, "--tile", said)
+    assert (status, found) == (0, sizes)
+
+
 def test_img2img_and_inpaint(tintype, picture):
     status, out, _ = tintype("img2img", picture, "a red boat", "--strength", 0.5, "-o", "out.webp")
     assert (status, out) == (0, "out.webp\n")
@@ -167,6 +191,15 @@ def test_notices_go_to_stderr(tintype, picture):
         (["text2img", "a", "--model", "no/such/folder"], "no/such/folder"),
         (["text2img", "a", "--device", "abacus"], "abacus"),
         (["text2img", "a", "--dtype", "int8"], "float32"),
+        (["text2img", "a", "--zero-terminal-snr"], "zero terminal SNR"),
+        (["text2img", "a", "--prediction", "flow"], "flow"),
+        (["text2img", "a", "--ema"], "ema"),
+        (["text2img", "a", "--variant", "fp8"], "fp8"),
+        (["text2img", "a", "--revision", "main"], "revision"),
+        (["text2img", "a", "--vae", "no/such.safetensors"], "no/such.safetensors"),
+        (["text2img", "a", "--model", "somebody/something", "--offline"], "somebody/something"),
+        (["text2img", "a", "--tile", "on"], "auto, off"),
+        (["text2img", "a", "--tile", "8"], "64"),
         (["text2img", "a", "-o", "a.bmp"], ".bmp"),
         (["text2img", "a", "-o", "in.png/sub"], "cannot be written"),
         (["img2img", "missing.png", "a"], "missing.png"),
@@ -220,7 +253,7 @@ def test_interrupted_it_keeps_what_is_there(model, process):
 
 def test_on_a_terminal_a_bar_and_only_the_path_on_stdout(model, process):
     ours, theirs = pty.openpty()
-    command = [*TINTYPE, "text2img", "a red boat", "--model", model, "--seed", "1"]
+    command = [*TINTYPE, "text2img", "a red boat", "--model", model, "--seed", "1", "--preview", "off"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, **process)
     os.close(theirs)
     out, _ = running.communicate(timeout=60)

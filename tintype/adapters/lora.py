@@ -6,18 +6,18 @@ adapter off leaves the layer as it was, bit for bit.
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tintype.adapters.deltas import Delta, Layer, added
+from tintype.adapters.textual_inversion import Embedding, embedding_of
 from tintype.errors import CheckpointError
 from tintype.layouts import diffusers as layouts
 from tintype.layouts import ldm
@@ -26,7 +26,8 @@ from tintype.layouts.tensor_files import open_tensors
 from tintype.models import TextEncoder, UNet
 
 FAMILY_BY_CONTEXT = {768: "SD 1", 1024: "SD 2", 2048: "SDXL"}
-NOT_USED = ("bundle_emb.",)
+BUNDLED = "bundle_emb."
+"""Before the names of textual inversions that come with an adapter: bundle_emb.WORD.string_to_param.*"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Lora:
     deltas: Mapping[str, Delta] = field(repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
     not_used: tuple[str, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
+    """Words that come with it; a run that asks for the adapter knows them."""
 
     @property
     def family(self) -> str | None:
@@ -74,9 +77,13 @@ def load_lora(path: str | Path) -> Lora:
     tensors: dict[str, dict[str, Tensor]] = {}
     alphas: dict[str, float] = {}
     not_used: list[str] = []
+    bundled: dict[str, dict[str, Tensor]] = {}
     for name, tensor in file.tensors():
         found = split_name(name)
-        if name.startswith(NOT_USED) or found is None:
+        if name.startswith(BUNDLED):
+            word, _, kind = name.removeprefix(BUNDLED).partition(".")
+            bundled.setdefault(word, {})[kind.removeprefix("string_to_param.")] = tensor
+        elif found is None:
             not_used.append(name)
         elif found[1] == "dora":
             raise CheckpointError(f"{path} is a DoRA ({name}), which rescales whole layers; that is not supported.")
@@ -89,7 +96,8 @@ def load_lora(path: str | Path) -> Lora:
     deltas = {name: Delta(kinds, alphas.get(name)) for name, kinds in tensors.items()}
     for name, delta in deltas.items():
         _check_complete(path, name, delta)
-    return Lora(path.stem, deltas, file.metadata, tuple(not_used))
+    words = tuple(embedding_of(path, word, parts) for word, parts in bundled.items())
+    return Lora(path.stem, deltas, file.metadata, tuple(not_used), words)
 
 
 def match(networks: Mapping[str, nn.Module], lora: Lora) -> tuple[dict[Place, Delta], Report]:
@@ -192,36 +200,13 @@ def applied(adapters: Sequence[Attached]) -> Iterator[None]:
             adapter.detach()
 
 
-def find_lora(name: str, folders: Iterable[Path]) -> Path:
-    """The file that a name means: a path, or a name in one of the folders. CheckpointError says where was looked."""
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    folders = list(folders)
-    known: dict[str, Path] = {}
-    for folder in folders:
-        if folder.is_dir():
-            for file in sorted(folder.rglob("*")):
-                if file.suffix in (".safetensors", ".pt", ".ckpt", ".bin"):
-                    known.setdefault(file.stem, file)
-                    known.setdefault(file.name, file)
-    if name in known:
-        return known[name]
-    close = difflib.get_close_matches(name, known, n=3)
-    near = f" Close: {', '.join(close)}." if close else ""
-    looked = ", ".join(str(folder) for folder in folders) or "no folder"
-    raise CheckpointError(f"There is no LoRA {name!r}; looked in {looked}.{near}")
-
-
-def lora_folders(model: Path | None) -> list[Path]:
-    """Where LoRAs are looked for by name: TINTYPE_LORAS, ``loras`` and ``models/Lora`` here, and beside the model."""
-    stated = [Path(part) for part in os.environ.get("TINTYPE_LORAS", "").split(os.pathsep) if part]
-    beside = [model.parent, model.parent / "loras", model.parent.parent / "Lora"] if model is not None else []
-    return [*stated, Path("loras"), Path("models/Lora"), *beside]
-
-
 def save_lora(
-    path: str | Path, deltas: Mapping[Place, Delta], networks: Mapping[str, nn.Module], *, style: str = "kohya"
+    path: str | Path,
+    deltas: Mapping[Place, Delta],
+    networks: Mapping[str, nn.Module],
+    *,
+    style: str = "kohya",
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes an adapter by our names of layers as a file in kohya's names, or in PEFT's (diffusers').
 
@@ -234,7 +219,7 @@ def save_lora(
     tensors: dict[str, Tensor] = {}
     for (network, ours), delta in deltas.items():
         theirs = dialects[network][0].their_name(f"{ours}.weight").removesuffix(".weight")
-        up, down = delta.tensors["up"], delta.tensors["down"]
+        up, down = _as_stored(networks[network], ours, delta)
         if style == "peft":
             tensors[f"{network}.{theirs}.lora_A.weight"] = down.contiguous()
             tensors[f"{network}.{theirs}.lora_B.weight"] = (up * delta.scale).contiguous()
@@ -244,12 +229,31 @@ def save_lora(
         tensors[f"{layer}.lora_down.weight"] = down.contiguous()
         tensors[f"{layer}.lora_up.weight"] = up.contiguous()
         tensors[f"{layer}.alpha"] = torch.tensor(delta.scale * down.shape[0])
-    save_file(tensors, path, metadata={"format": "pt"})
+    save_file(tensors, path, metadata={"format": "pt"} | dict(metadata or {}))
+
+
+def _as_stored(network: nn.Module, ours: str, delta: Delta) -> tuple[Tensor, Tensor]:
+    """``up`` and ``down`` in the shapes of the file's layer: where UNets store matrices as 1x1 convolutions, so."""
+    up, down = delta.tensors["up"], delta.tensors["down"]
+    if isinstance(network, UNet) and not network.config.linear_projections and ours.endswith(("proj_in", "proj_out")):
+        return up.reshape(*up.shape[:2], 1, 1), down.reshape(*down.shape[:2], 1, 1)
+    return up, down
 
 
 def layers_of(network: nn.Module) -> list[str]:
     """The names of the layers that an adapter can change."""
     return [name for name, module in network.named_modules() if isinstance(module, Layer)]
+
+
+class _Added(Protocol):
+    """What is added to a layer's output while it is on."""
+
+    scale: float
+
+    @property
+    def layer(self) -> Layer: ...
+
+    def __call__(self, x: Tensor) -> Tensor: ...
 
 
 class _Term:
@@ -277,17 +281,17 @@ class _Adapted:
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
-        self.terms: list[_Term] = []
+        self.terms: list[_Added] = []
 
     def __call__(self, x: Tensor) -> Tensor:
-        out = type(self.layer).forward(self.layer, x)
+        out = type(self.layer).forward(self.layer, x)  # pyright: ignore[reportArgumentType]
         for term in self.terms:
             if term.scale:
                 out = out + term(x)
         return out
 
 
-def _on(term: _Term) -> None:
+def _on(term: _Added) -> None:
     adapted = vars(term.layer).get("forward")
     if adapted is None:
         adapted = vars(term.layer)["forward"] = _Adapted(term.layer)
@@ -295,7 +299,7 @@ def _on(term: _Term) -> None:
         adapted.terms.append(term)
 
 
-def _off(term: _Term) -> None:
+def _off(term: _Added) -> None:
     adapted = vars(term.layer).get("forward")
     if adapted is not None and term in adapted.terms:
         adapted.terms.remove(term)
@@ -316,7 +320,7 @@ def _weigh(layer: Layer) -> None:
     weight, bias, terms = vars(layer)["_unmerged"]
     if not terms:
         layer.weight.data = weight
-        if layer.bias is not None:
+        if layer.bias is not None and bias is not None:
             layer.bias.data = bias
         del vars(layer)["_unmerged"]
         return
@@ -325,7 +329,7 @@ def _weigh(layer: Layer) -> None:
         total = total + term.scale * term.delta.dense(weight.shape).to(weight.device)
     layer.weight.data = total.to(weight.dtype)
     shifts = [term.scale * shift.to(bias) for term in terms if (shift := term.delta.bias()) is not None]
-    if bias is not None and shifts:
+    if layer.bias is not None and shifts:
         layer.bias.data = bias + sum(shifts)
 
 

@@ -6,26 +6,24 @@ tensor (Hugging Face), ``emb_params`` (sd-scripts), and ``clip_l`` with ``clip_g
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
+from tintype.adapters.embedding_pictures import read_picture
 from tintype.errors import CheckpointError, SettingsError
 from tintype.layouts.pickle_reader import PickleFile
 from tintype.layouts.state_dict import items_of
+from tintype.layouts.stored_tensors import StoredTensor
 from tintype.layouts.tensor_files import is_pickle, open_tensors
 from tintype.text.conditioner import Conditioner
 from tintype.text.tokenizer import Tokenizer
 
-SUFFIXES = (".pt", ".bin", ".safetensors", ".png")
-CHUNK = "sd-ti-embedding"
-"""Under this name A1111's pictures carry their embedding, as JSON in base 64."""
 WIDTHS = {(768,): "SD 1", (1024,): "SD 2", (768, 1280): "SDXL"}
 MAX_VECTORS = 75
 
@@ -35,7 +33,7 @@ class Embedding:
     """The word that the file itself is called by, and its vectors (n d), one tensor for each text tower."""
 
     token: str
-    vectors: tuple[Tensor, ...]
+    vectors: tuple[Tensor, ...] = field(repr=False)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -88,10 +86,21 @@ def attach_embedding(conditioner: Conditioner, path: str | Path, token: str | No
         CheckpointError: the file is damaged, holds no embedding, or is for another family.
         SettingsError: the token is empty or taken.
     """
+    embedding = fitting(conditioner, path, token)
+    return AttachedEmbedding(conditioner, embedding.token, embedding.vectors)
+
+
+def fitting(conditioner: Conditioner, path: str | Path, token: str | None = None) -> Embedding:
+    """A file's embedding, read and compared with a model, under ``token`` or its own word. Raises as above."""
     embedding = load_embedding(path)
-    token = embedding.token if token is None else token
-    if not token.strip():
+    token = (embedding.token if token is None else token).strip()
+    if not token:
         raise SettingsError("The token of an embedding is empty; expected a word.")
+    return fits_to(conditioner, path, replace(embedding, token=token))
+
+
+def fits_to(conditioner: Conditioner, path: str | Path, embedding: Embedding) -> Embedding:
+    """The embedding. CheckpointError where it was made for another family."""
     expected = tuple(tower.encoder.config.dim for tower in conditioner.towers)
     if embedding.widths != expected:
         family = WIDTHS.get(embedding.widths, "another model")
@@ -99,28 +108,51 @@ def attach_embedding(conditioner: Conditioner, path: str | Path, token: str | No
             f"{path} is an embedding for {family} (vectors {_widths(embedding.widths)} wide); "
             f"this model's are {_widths(expected)} wide."
         )
-    return AttachedEmbedding(conditioner, token.strip(), embedding.vectors)
+    return embedding
 
 
-def find_embeddings(folders: Iterable[str | Path]) -> dict[str, Path]:
-    """The files that may be embeddings, by name without suffix; of two with one name the first folder's counts."""
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for path in sorted(Path(folder).glob("*")):
-            if path.suffix.lower() in SUFFIXES and path.is_file():
-                found.setdefault(path.stem, path)
-    return found
+@contextmanager
+def embedded(conditioner: Conditioner, embeddings: Sequence[Embedding]) -> Iterator[None]:
+    """Within the block the words of the embeddings are known. Call it under the model's lock."""
+    attached: list[AttachedEmbedding] = []
+    try:
+        for each in embeddings:
+            attached.append(AttachedEmbedding(conditioner, each.token, each.vectors))
+        yield
+    finally:
+        for each in reversed(attached):
+            each.detach()
+
+
+def stands_in(word: str, prompt: str) -> bool:
+    """Whether a prompt has the word, as ``Tokenizer.encode`` sees it."""
+    return _alone(word).search(prompt) is not None
+
+
+def without(words: Iterable[str], prompt: str) -> str:
+    """A prompt without these words."""
+    for word in words:
+        prompt = _alone(word).sub("", prompt)
+    return prompt
+
+
+def _alone(word: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
 
 
 def load_embedding(path: str | Path) -> Embedding:
     """Reads a file of any of the six forms. CheckpointError for anything else."""
     path = Path(path)
-    tensors = _picture(path) if path.suffix.lower() == ".png" else _tensors(path)
+    return embedding_of(path, path.stem, read_picture(path) if path.suffix.lower() == ".png" else _tensors(path))
+
+
+def embedding_of(path: Path, name: str, tensors: Mapping[str, Tensor]) -> Embedding:
+    """The embedding that tensors of a file make; ``name`` is its word unless the file has one."""
     if {"clip_l", "clip_g"} <= tensors.keys():
-        token, vectors = path.stem, (tensors["clip_l"], tensors["clip_g"])
+        token, vectors = name, (tensors["clip_l"], tensors["clip_g"])
     elif len(tensors) == 1:
-        name, tensor = next(iter(tensors.items()))
-        token, vectors = path.stem if name in ("*", "emb_params") else name, (tensor,)
+        key, tensor = next(iter(tensors.items()))
+        token, vectors = name if key in ("*", "emb_params") else key, (tensor,)
     else:
         names = ", ".join(sorted(tensors)[:4])
         raise CheckpointError(
@@ -131,7 +163,7 @@ def load_embedding(path: str | Path) -> Embedding:
     if not fits or not 0 < len(vectors[0]) <= MAX_VECTORS:
         shapes = ", ".join(str(tuple(each.shape)) for each in vectors)
         raise CheckpointError(f"{path} is no textual inversion: expected 1 to {MAX_VECTORS} vectors; got {shapes}.")
-    if not all(each.isfinite().all() for each in vectors):
+    if not all(each.float().isfinite().all() for each in vectors):
         raise CheckpointError(f"{path} holds numbers that are not finite; it is damaged.")
     return Embedding(token, vectors)
 
@@ -141,30 +173,9 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         file = PickleFile(path)
         params = file.tree.get("string_to_param") if isinstance(file.tree, dict) else None
         if params is not None:
-            return {str(name): file.tensor(stored) for name, stored in items_of(params) if hasattr(stored, "storage")}
+            return {str(name): file.tensor(each) for name, each in items_of(params) if isinstance(each, StoredTensor)}
         return dict(file.tensors())
     return dict(open_tensors(path).tensors())
-
-
-def _picture(path: Path) -> dict[str, Tensor]:
-    """The embedding in a picture of A1111's web UI."""
-    try:
-        with Image.open(path) as picture:
-            text = picture.info.get(CHUNK)
-        if text is None:
-            raise CheckpointError(f"{path} is a picture without an embedding: it has no text called {CHUNK!r}.")
-        params = json.loads(base64.b64decode(text))["string_to_param"]
-        return {name: torch.tensor(value["TORCHTENSOR"], dtype=torch.float32) for name, value in params.items()}
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise CheckpointError(f"The embedding in {path} cannot be read: {error}.") from error
 
 
 def _replace(table: nn.Embedding, weight: Tensor) -> None:

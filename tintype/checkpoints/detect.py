@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tintype.checkpoints.families import EDITOR, INPAINTING_EXTRA, REFINER, SD2, Family, family_of
+from tintype.checkpoints.families import EDITOR, INPAINTING_EXTRA, REFINER, SD2, Family, family_of, name_of
 from tintype.errors import CheckpointError
-from tintype.layouts import ldm
+from tintype.layouts import diffusers, ldm
+from tintype.layouts.layout import Layout
 from tintype.layouts.safetensors_reader import TensorInfo
 from tintype.models import AutoencoderConfig, TextEncoderConfig, UNetConfig
 
@@ -26,8 +27,12 @@ FOREIGN = (
     (("model.diffusion_model.clip_txt_mapper", "clip_txt_mapper"), "a Stable Cascade model"),
     (("conditioner.embedders.0.open_clip.", "cond_stage_model.model.visual."), "a video or unCLIP model"),
     (("down_blocks.0.motion_modules.",), "a motion module"),
+    (("down_blocks.",), "the UNet of a diffusers folder by itself; load the folder"),
+    (("text_model.", "vision_model."), "a CLIP by itself, a part of a diffusers folder; load the folder"),
 )
 LORA = re.compile(r"(\.lora_(up|down|A|B|mid)\b|\.lora\.(up|down)\.|_lora\.(up|down)\.|\.hada_w|\.lokr_w|\.dora_scale)")
+PREDICTIONS = {"epsilon": "eps", "eps": "eps", "v_prediction": "v", "v": "v", "sample": "x0", "x0": "x0"}
+"""How files write what a network predicts."""
 EMBEDDING_NAMES = ({"emb_params"}, {"clip_l", "clip_g"}, {"clip_l"}, {"clip_g"}, {"string_to_param.*"})
 
 
@@ -56,6 +61,7 @@ class Detected:
     unet: UNetConfig | None = None
     autoencoder: AutoencoderConfig | None = None
     autoencoder_prefix: str = ldm.AUTOENCODER_PREFIX
+    autoencoder_layout: Layout | None = None  # None: CompVis' names
     texts: tuple[TextEncoderConfig | None, ...] = ()
     prediction: Prediction | None = None
     ema: bool = False
@@ -72,7 +78,8 @@ def detect(infos: Infos, metadata: Mapping[str, str]) -> Detected:
         return Detected("embedding", "a textual inversion: a word, no model", refused=_beside("its word in a prompt"))
     for starts, what in FOREIGN:
         if any(name.startswith(starts) for name in infos):
-            return Detected("unknown", what, refused=f"This is {what}, which is not supported.")
+            ends = "." if "load the folder" in what else ", which is not supported."
+            return Detected("unknown", what, refused=f"This is {what}{ends}")
     if any(name.startswith(ldm.UNET_PREFIX) for name in infos):
         return _model(infos, metadata)
     for prefix in (ldm.AUTOENCODER_PREFIX, "vae.", ""):
@@ -86,6 +93,16 @@ def detect(infos: Infos, metadata: Mapping[str, str]) -> Detected:
                 refused="This is an autoencoder alone; give a whole model, and this file as vae=.",
                 unknown=_unknown(infos, (prefix,)),
             )
+    if "decoder.conv_in.weight" in infos and "encoder.down_blocks.0.resnets.0.conv1.weight" in infos:
+        return Detected(
+            "autoencoder",
+            "an autoencoder, in diffusers' names",
+            autoencoder=_autoencoder(infos, "", force_upcast=False, level="down_blocks.*.resnets.#.conv1.weight"),
+            autoencoder_layout=diffusers.AUTOENCODER,
+            autoencoder_prefix="",
+            refused="This is an autoencoder alone; give a whole model, and this file as vae=.",
+            unknown=_unknown(infos, ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")),
+        )
     example = ", ".join(list(infos)[:3]) or "none"
     return Detected(
         "unknown",
@@ -111,7 +128,7 @@ def _model(infos: Infos, metadata: Mapping[str, str]) -> Detected:
     try:
         family = family_of(unet)
     except CheckpointError:
-        return Detected("model", "an SDXL refiner", unet=unet, refused=REFINER)
+        return Detected("model", name_of(unet), unet=unet, refused=REFINER)
     autoencoder = None
     prefix = next((p for p in (ldm.AUTOENCODER_PREFIX, "vae.") if f"{p}decoder.conv_in.weight" in infos), None)
     if prefix is not None:
@@ -135,13 +152,13 @@ def _model(infos: Infos, metadata: Mapping[str, str]) -> Detected:
     prefixes = [ldm.UNET_PREFIX, ldm.EMA_PREFIX, *text_prefixes(family), prefix or ldm.AUTOENCODER_PREFIX]
     return Detected(
         "model",
-        f"{family.name}{' inpainting' if inpainting else ''}{' LCM' if unet.guidance_dim else ''}",
+        name_of(unet),
         family,
         unet,
         autoencoder,
         prefix or ldm.AUTOENCODER_PREFIX,
-        texts,
-        _prediction(infos, metadata, stated, family, inpainting),
+        texts=texts,
+        prediction=_prediction(infos, metadata, stated, family, inpainting),
         ema=any(name.startswith(ldm.EMA_PREFIX + "diffusion_model") for name in infos),
         refused=refused,
         stated=stated,
@@ -162,15 +179,14 @@ def _prediction(
     """In the order of trust: our own record, keys that say it, metadata that says it, the family's habit."""
     zero = "ztsnr" in infos
     if isinstance(stated.get("scheduler"), dict):
-        names = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
-        kind = names.get(str(stated["scheduler"].get("prediction_type", "epsilon")), "eps")
+        kind = PREDICTIONS.get(str(stated["scheduler"].get("prediction_type", "epsilon")), "eps")
         return Prediction(kind, "the file's own record", bool(stated["scheduler"].get("rescale_betas_zero_snr")))
     if "v_pred" in infos:
         return Prediction("v", "the key v_pred" + (" (and ztsnr)" if zero else ""), zero)
     for key in ("modelspec.prediction_type", "prediction_type", "modelspec.predict_key"):
         value = metadata.get(key, "").lower()
-        if value in ("v", "v_prediction", "epsilon", "eps"):
-            return Prediction("v" if value.startswith("v") else "eps", f"metadata: {key} is {value!r}", zero)
+        if value in PREDICTIONS:
+            return Prediction(PREDICTIONS[value], f"metadata: {key} is {value!r}", zero)
     if metadata.get("ss_v_parameterization", metadata.get("ss_v_pred", "")).lower() == "true":
         return Prediction("v", "metadata of its training", zero)
     if family is SD2 and not inpainting:
@@ -238,6 +254,7 @@ def _unet(infos: Infos) -> UNetConfig:
     cross = [name for name in infos if name.startswith(prefix) and name.endswith(".attn2.to_k.weight")]
     projections = [name for name in infos if name.startswith(prefix) and name.endswith(".proj_in.weight")]
     linear = bool(projections) and len(infos[projections[0]].shape) == 2
+    context = _shape(infos, cross[0], 2)[1] if cross else None
     vector = f"{prefix}label_emb.0.0.weight"
     guidance = f"{prefix}time_embed.cond_proj.weight"
     return UNetConfig(
@@ -248,25 +265,29 @@ def _unet(infos: Infos) -> UNetConfig:
         transformer_depth=tuple(depths),
         mid_depth=_count(infos, f"{prefix}middle_block.1.transformer_blocks.*."),
         # SD 1 has eight heads everywhere; SD 2 and SDXL heads of width 64. No shape tells.
-        num_heads=tuple(max(each // 64, 1) for each in channels) if linear else (8,) * len(channels),
-        context_dim=_shape(infos, cross[0], 2)[1] if cross else None,
+        num_heads=tuple(max(each // 64, 1) for each in channels)
+        if vector in infos or context == SD2.unet.context_dim
+        else (8,) * len(channels),
+        context_dim=context,
         vector_dim=_shape(infos, vector, 2)[1] if vector in infos else None,
         guidance_dim=_shape(infos, guidance, 2)[1] if guidance in infos else None,
         linear_projections=linear,
     )
 
 
-def _autoencoder(infos: Infos, prefix: str, *, force_upcast: bool) -> AutoencoderConfig:
-    levels = _count(infos, f"{prefix}encoder.down.*.block.0.conv1.weight")
+def _autoencoder(
+    infos: Infos, prefix: str, *, force_upcast: bool, level: str = "down.*.block.#.conv1.weight"
+) -> AutoencoderConfig:
+    """``level``: the name of a convolution by level (*) and layer (#)."""
+    first = f"{prefix}encoder.{level.replace('#', '0')}"
+    levels = _count(infos, first)
     _, in_channels, *_ = _shape(infos, f"{prefix}encoder.conv_in.weight", 4)
     return AutoencoderConfig(
         in_channels=in_channels,
         out_channels=_shape(infos, f"{prefix}decoder.conv_out.weight", 4)[0],
         latent_channels=_shape(infos, f"{prefix}decoder.conv_in.weight", 4)[1],
-        channels=tuple(
-            _shape(infos, f"{prefix}encoder.down.{level}.block.0.conv1.weight", 4)[0] for level in range(levels)
-        ),
-        layers_per_block=_count(infos, f"{prefix}encoder.down.0.block.*.conv1.weight"),
+        channels=tuple(_shape(infos, first.replace("*", str(index)), 4)[0] for index in range(levels)),
+        layers_per_block=_count(infos, f"{prefix}encoder.{level.replace('*', '0').replace('#', '*')}"),
         force_upcast=force_upcast,
     )
 

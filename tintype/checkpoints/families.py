@@ -127,6 +127,21 @@ def family_of(unet: UNetConfig) -> Family:
     return SD2 if unet.context_dim == presets.SD2_UNET.context_dim else SD1
 
 
+def name_of(unet: UNetConfig) -> str:
+    """What a UNet is, in words: "SD 1", "SDXL inpainting", "SD 1 LCM, of another size", "an SDXL refiner"."""
+    try:
+        family = family_of(unet)
+    except CheckpointError:
+        return "an SDXL refiner"
+    name = family.name
+    if unet.in_channels == 2 * unet.out_channels + INPAINTING_EXTRA:
+        name += " inpainting"
+    elif unet.in_channels == 2 * unet.out_channels:
+        name += " for editing (InstructPix2Pix)"
+    name += " LCM" if unet.guidance_dim else ""
+    return name if unet.channels == family.unet.channels else f"{name}, of another size"
+
+
 def check_channels(unet: UNetConfig, autoencoder: AutoencoderConfig) -> None:
     """CheckpointError unless the UNet takes latents alone, or those of an inpainting model, and gives latents."""
     latents = autoencoder.latent_channels

@@ -89,9 +89,8 @@ def load_folder(
         for name, tokenizer in zip(names, tokenizers, strict=True)
     ]
     unet = parts.load_unet(path / "unet", **target)
-    autoencoder = parts.load_autoencoder(
-        path / "vae", **target | {"dtype": autoencoder_dtype(autoencoder_config, dtype)}
-    )
+    upcast: dict[str, Any] = target | {"dtype": autoencoder_dtype(autoencoder_config, dtype)}
+    autoencoder = parts.load_autoencoder(path / "vae", **upcast)
     check_together(unet_config, tokenizers, encoders)
     conditioner = family.conditioner(
         tokenizers,

@@ -12,32 +12,35 @@ from typing import Any
 from tintype.checkpoints import configs
 from tintype.checkpoints.config_values import read_json
 from tintype.checkpoints.detect import Detected, detect, text_prefixes
-from tintype.checkpoints.families import check_channels, family_of
+from tintype.checkpoints.families import check_channels, family_of, name_of
 from tintype.checkpoints.folder import INDEX
+from tintype.checkpoints.inspection_details import embedding_details, lora_details
 from tintype.diffusion import Schedule
 from tintype.errors import CheckpointError
 from tintype.layouts import ldm
 from tintype.layouts.safetensors_reader import TensorInfo
 from tintype.layouts.tensor_files import is_pickle, open_tensors
-from tintype.layouts.weight_files import open_weights
+from tintype.layouts.weight_files import Weights, find_variants, open_weights
 
 
 @dataclass(frozen=True)
 class PartReport:
-    """One network of a file: how many tensors and parameters, in which precisions."""
+    """One network of a file: how many tensors and parameters, in which precisions, how large."""
 
     name: str
     tensors: int
     parameters: int
     precisions: tuple[str, ...]
+    bytes: int
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that is told of a file or folder."""
+    """All that is told of a file or folder. ``details``: what is particular to its kind, in words."""
 
     path: str
-    form: str  # "safetensors", "pickle (read without running it)", "folder"
+    form: str  # "safetensors", "pickle (read without running it)", "picture", "folder"
+    bytes: int
     what: str
     loads: bool
     why_not: str | None
@@ -45,6 +48,7 @@ class Report:
     prediction: str | None
     evidence: str | None
     parts: tuple[PartReport, ...]
+    details: Mapping[str, str]
     metadata: Mapping[str, str]
     notices: tuple[str, ...]
     unknown: tuple[str, ...]
@@ -59,27 +63,62 @@ def inspect(path: str | Path) -> Report:
     path = Path(path).expanduser()
     if path.is_dir():
         return _folder(path)
+    if path.suffix.lower() == ".png":
+        return _picture(path)
     file = open_tensors(path)
     found = detect(file.infos, file.metadata)
     missing = [] if found.kind != "model" else [f"text encoder {i + 1}" for i, t in enumerate(found.texts) if t is None]
     if found.kind == "model" and found.autoencoder is None:
         missing.append("autoencoder (give one as vae=)")
     why_not = found.refused or (f"It lacks: {', '.join(missing)}." if missing else None)
+    family, details = (found.family.name if found.family else None), {}
+    try:
+        if found.kind == "LoRA":
+            family, details = lora_details(path)
+        elif found.kind == "embedding":
+            family, details = embedding_details(path)
+    except CheckpointError as error:  # of that kind, and yet of no use
+        why_not = str(error)
+    said = found.prediction
     return Report(
-        str(path),
-        "pickle (read without running it)" if is_pickle(path) else "safetensors",
-        found.what,
-        why_not is None,
-        why_not,
-        found.family.name if found.family else None,
-        found.prediction.kind + (", zero terminal SNR" if found.prediction.zero_terminal_snr else "")
-        if found.prediction
-        else None,
-        found.prediction.evidence if found.prediction else None,
-        _parts(file.infos, found),
-        file.metadata,
-        file.notices,
-        found.unknown,
+        path=str(path),
+        form="pickle (read without running it)" if is_pickle(path) else "safetensors",
+        bytes=path.stat().st_size,
+        what=found.what,
+        loads=why_not is None,
+        why_not=why_not,
+        family=family,
+        prediction=said.kind + (ZERO if said.zero_terminal_snr else "") if said else None,
+        evidence=said.evidence if said else None,
+        parts=_parts(file.infos, found),
+        details=details,
+        metadata=file.metadata,
+        notices=file.notices,
+        unknown=found.unknown,
+    )
+
+
+ZERO = ", zero terminal SNR"
+
+
+def _picture(path: Path) -> Report:
+    """A textual inversion in a picture of A1111's web UI."""
+    family, details = embedding_details(path)
+    return Report(
+        path=str(path),
+        form="picture",
+        bytes=path.stat().st_size,
+        what="a textual inversion: a word, no model",
+        loads=False,
+        why_not="It is no model by itself: give a model, and this by its word in a prompt.",
+        family=family,
+        prediction=None,
+        evidence=None,
+        parts=(),
+        details=details,
+        metadata={},
+        notices=(),
+        unknown=(),
     )
 
 
@@ -105,6 +144,7 @@ def _part(name: str, infos: Iterable[TensorInfo]) -> PartReport:
         len(infos),
         sum(math.prod(info.shape) for info in infos),
         tuple(name for name, _ in precisions.most_common()),
+        sum(math.prod(info.shape) * info.dtype.itemsize for info in infos),
     )
 
 
@@ -125,33 +165,39 @@ def _folder(path: Path) -> Report:
         if (path / name).is_dir():
             stem = "model" if name.startswith("text") else "diffusion_pytorch_model"
             try:
-                weights = open_weights(path / name, stem)
+                parts.append(_part(shown, _weights(path / name, stem).infos.values()))
             except CheckpointError as error:
                 notices.append(str(error))
-                continue
-            parts.append(_part(shown, weights.infos.values()))
-    family = prediction = why_not = None
+    what, family, prediction, why_not = kind, None, None, None
     try:
         unet = configs.read_unet(read_json(path / "unet" / "config.json"))
+        what = name_of(unet)
         family = family_of(unet).name
         check_channels(unet, configs.read_autoencoder(read_json(path / "vae" / "config.json")))
         schedule = Schedule.from_diffusers(read_json(path / "scheduler" / "scheduler_config.json"))
-        prediction = schedule.prediction + (", zero terminal SNR" if schedule.zero_terminal_snr else "")
+        prediction = schedule.prediction + (ZERO if schedule.zero_terminal_snr else "")
     except CheckpointError as error:
         why_not = str(error)
     why_not = why_not or (notices[0] if notices else None)
-    evidence = "scheduler/scheduler_config.json" if prediction else None
     return Report(
-        str(path),
-        "folder",
-        kind,
-        why_not is None,
-        why_not,
-        family,
-        prediction,
-        evidence,
-        tuple(parts),
-        {},
-        tuple(notices),
-        (),
+        path=str(path),
+        form="folder",
+        bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        what=what,
+        loads=why_not is None,
+        why_not=why_not,
+        family=family,
+        prediction=prediction,
+        evidence="scheduler/scheduler_config.json" if prediction else None,
+        parts=tuple(parts),
+        details={"made for": kind},
+        metadata={},
+        notices=tuple(notices),
+        unknown=(),
     )
+
+
+def _weights(folder: Path, stem: str) -> Weights:
+    """The plain weights, or those of a variant where there are no others."""
+    variants = find_variants((file.name for file in folder.iterdir()), stem)
+    return open_weights(folder, stem, variants[0] if variants else None)

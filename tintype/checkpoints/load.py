@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,20 @@ from tintype.checkpoints.detect import detect
 from tintype.checkpoints.families import family_of, with_prediction
 from tintype.checkpoints.folder import INDEX, autoencoder_dtype, load_folder
 from tintype.checkpoints.hub import Progress, fetch, is_hub_name
+from tintype.checkpoints.parts import DIFFUSERS, TRANSFORMERS
 from tintype.checkpoints.single_file import load_autoencoder_file, load_single_file
 from tintype.errors import CheckpointError, SettingsError
 from tintype.layouts.tensor_files import open_tensors
+from tintype.layouts.weight_files import open_weights
 from tintype.models import Autoencoder
+from tintype.pipeline.origin import Origin
 from tintype.pipeline.stable_diffusion import StableDiffusion
 
 BOX = Path(__file__).parents[1] / "box"
 """The model that ships with the package."""
+
+PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+"""The parts of a model's folder that have weights."""
 
 
 def load(
@@ -66,17 +73,22 @@ def load(
     target = {"device": device, "dtype": dtype or native_dtype(device)}
     if revision is not None:
         raise CheckpointError(f"revision is a version on the Hub, and {path} lies on this machine. Leave it out.")
-    other = None
+    other = place = None
     if vae is not None:
         place = fetch(vae, offline=offline, progress=progress) if is_hub_name(vae) else Path(vae).expanduser()
         other = _autoencoder(place, path, variant, target)
+    told = {"prediction": prediction, "zero_terminal_snr": zero_terminal_snr, "ema": ema or None, "variant": variant}
+    told = {option: value for option, value in told.items() if value is not None}
     if path.is_file():
-        return load_single_file(
+        sd = load_single_file(
             path, vae=other, prediction=prediction, zero_terminal_snr=zero_terminal_snr, ema=ema, **target
         )
+        sd.origin = _origin(sd, path, place, told)
+        return sd
     if ema:
         raise CheckpointError(f"ema chooses between weights of a single file, and {path} is a folder. Leave it out.")
     sd = load_folder(path, variant=variant, **target)
+    sd.origin = _origin(sd, path, place, told)
     if name is not None:
         sd.name = name.split("/")[1]  # its folder is named by a commit
     sd.autoencoder = other or sd.autoencoder
@@ -85,6 +97,31 @@ def load(
     except SettingsError as error:
         raise CheckpointError(f"prediction={prediction!r}: {error}") from error
     return sd
+
+
+def _origin(sd: StableDiffusion, path: Path, vae: Path | None, options: Mapping[str, str | bool]) -> Origin:
+    """Which files a model, and perhaps another autoencoder, were read from."""
+    variant = str(options["variant"]) if "variant" in options else None
+    path = path.resolve()
+    vae = None if vae is None else _autoencoder_place(vae).resolve()
+    files = (path,) if path.is_file() else weights_of(path, PARTS[: 2 + len(sd.conditioner.towers)], variant)
+    vae_files = () if vae is None else (vae,) if vae.is_file() else weights_of(vae, [""], variant)
+    return Origin(path, files, vae, vae_files, dict(options))
+
+
+def weights_of(folder: Path, parts: Iterable[str] = PARTS, variant: str | None = None) -> tuple[Path, ...]:
+    """The files of weights in the parts of a folder that are there."""
+    found: list[Path] = []
+    for part in parts:
+        if (folder / part).is_dir():
+            stem = TRANSFORMERS if part.startswith("text") else DIFFUSERS
+            found += [file.path for file in open_weights(folder / part, stem, variant).files]
+    return tuple(found)
+
+
+def _autoencoder_place(place: Path) -> Path:
+    """Where a folder's autoencoder lies: in ``vae``, or it is one itself."""
+    return place / "vae" if (place / "vae").is_dir() else place
 
 
 def best_device() -> torch.device:
@@ -102,6 +139,11 @@ def native_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float16
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device computes in bf16 natively. A CPU that does not is some fifty times slower in it than in fp32."""
+    return native_dtype(device) == torch.bfloat16
 
 
 def model_path(source: str | Path | None) -> Path:
@@ -129,7 +171,7 @@ def _autoencoder(place: Path, model: Path, variant: str | None, target: dict[str
         else:
             family = family_of(configs.read_unet(read_json(model / "unet" / "config.json"))).name
         return load_autoencoder_file(place, like=family, **target)
-    place = place / "vae" if (place / "vae").is_dir() else place
+    place = _autoencoder_place(place)
     config = configs.read_autoencoder(read_json(place / "config.json"))
     return parts.load_autoencoder(
         place, variant=variant, **target | {"dtype": autoencoder_dtype(config, target["dtype"])}

@@ -7,6 +7,7 @@ copied.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,11 @@ from tintype.models import CLIP, Autoencoder, ImageEncoder, TextEncoder, UNet
 from tintype.text.tokenizer import Tokenizer
 
 DIFFUSERS, TRANSFORMERS = "diffusion_pytorch_model", "model"  # how each library names its weights
+
+PAGED_BYTES = 65_536
+"""From here on a tensor that is copied gets pages of its own."""
+PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+"""Otherwise Unix counts them as memory that processes share. Windows knows no such flags."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -156,9 +162,23 @@ def load_network(
     state: dict[str, Tensor] = {}
     for their_name, tensor in weights.tensors():
         for name, part in layout.to_ours({their_name: tensor}).items():
-            state[name] = part.to(device=device, dtype=dtype or part.dtype).contiguous()
+            state[name] = _placed(part, torch.device(device), dtype or part.dtype)
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(False).eval()
+
+
+def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A tensor where it is to be: itself, a view of its file, where nothing is to change.
+
+    A copy on the CPU stands in pages of its own, which go back to the system with it. What C's ``free`` takes back it
+    mostly keeps, in pieces: after three models of 360 MB it held 380 MB that nobody used.
+    """
+    if device.type != "cpu" or tensor.is_meta or tensor.numel() * dtype.itemsize < PAGED_BYTES:
+        return tensor.to(device=device, dtype=dtype).contiguous()
+    if tensor.dtype == dtype and tensor.is_contiguous():
+        return tensor
+    pages = mmap.mmap(-1, tensor.numel() * dtype.itemsize, **PRIVATE)
+    return torch.frombuffer(pages, dtype=torch.uint8).view(dtype).view(tensor.shape).copy_(tensor)
 
 
 def save_network(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tintype.checkpoints import parts
 from tintype.checkpoints.config_values import integer, number
-from tintype.checkpoints.detect import OURS, Detected, detect, text_prefixes
+from tintype.checkpoints.detect import OURS, Detected, Prediction, detect, text_prefixes
 from tintype.checkpoints.families import SD2, Family, family_of, with_prediction
 from tintype.checkpoints.folder import autoencoder_dtype, check_together
 from tintype.diffusion import Schedule
@@ -34,6 +34,7 @@ from tintype.pipeline.settings import Defaults
 from tintype.pipeline.stable_diffusion import StableDiffusion
 from tintype.text.tokenizer import Tokenizer
 from tintype.text.vocabulary import Vocabulary
+from tintype.types import Conditioning
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def load_single_file(
     found = detect(file.infos, file.metadata)
     if found.refused is not None or found.family is None or found.unet is None or found.prediction is None:
         raise CheckpointError(f"{path}: {found.refused or found.what}")
-    family = found.family
+    family, config, said = found.family, found.unet, found.prediction
     _require_whole(path, found, vae)
     target: dict[str, Any] = {"device": device, "dtype": dtype}
     tokenizers = _tokenizers(found, family)
@@ -98,9 +99,12 @@ def load_single_file(
         _load_text(file, family, index, config, tokenizer.end, target)
         for index, (config, tokenizer) in enumerate(zip(found.texts, tokenizers, strict=True))
     ]
-    unet = _load_unet(file, found.unet, ema, target)
+    unet = _load_unet(file, config, ema, target)
+    guessed = said.guessed and prediction is None
+    if guessed:
+        found = replace(found, prediction=_asked(unet, said))
     autoencoder = vae or _load_autoencoder(file, found, target)
-    check_together(found.unet, tokenizers, encoders)
+    check_together(config, tokenizers, encoders)
     words = found.stated.get("vocabulary")
     sd = StableDiffusion(
         unet,
@@ -116,13 +120,41 @@ def load_single_file(
         defaults=_defaults(found, family),
     )
     sd.source = path.resolve()
-    sd.notices = file.notices
-    if found.prediction.guessed and prediction is None:
-        sd.notices += (
-            f"{path.name}: taken for a model that predicts {found.prediction.kind}, {found.prediction.evidence}. "
-            'If pictures come out as noise or brown, give prediction="eps".',
-        )
+    sd.notices = file.notices + _notices(path, found, guessed=guessed)
     return sd
+
+
+def _notices(path: Path, found: Detected, *, guessed: bool) -> tuple[str, ...]:
+    """What was guessed, and what was left out."""
+    said: tuple[str, ...] = ()
+    if guessed and found.prediction is not None:
+        kind, other = found.prediction.kind, {"v": "eps"}.get(found.prediction.kind, "v")
+        said += (
+            f"{path.name}: taken for a model that predicts {kind}: {found.prediction.evidence}. "
+            f'If pictures come out as noise or brown, give prediction="{other}".',
+        )
+    if found.unknown:
+        more = f" and {len(found.unknown) - 3} more" if len(found.unknown) > 3 else ""
+        said += (f"{path.name}: tensors of no known use are left out: {', '.join(found.unknown[:3])}{more}.",)
+    return said
+
+
+@torch.no_grad()
+def _asked(unet: UNet, guess: Prediction) -> Prediction:
+    """A better guess of what an SD 2 predicts: one call of the network, as A1111's web UI does.
+
+    Told that all of a flat input is noise (t = 999), a network that predicts noise gives it back, on average; one that
+    predicts v gives minus the picture, which lies far below.
+    """
+    c, weight = unet.config, unet.conv_in.weight
+    mixed = any(parameter.dtype != weight.dtype for parameter in unet.parameters())
+    if mixed or weight.dtype.itemsize < 2 or weight.is_meta:  # as it is stored, it may be no network that computes
+        return guess
+    x = torch.full((1, c.in_channels, 8, 8), 0.5).to(weight)
+    context = torch.full((1, 2, c.context_dim or 0), 0.5).to(weight)
+    out = unet(x, torch.tensor([999.0], device=weight.device), Conditioning(context))
+    kind = "v" if (out.float() - 0.5).mean() < -1 else "eps"
+    return replace(guess, kind=kind, evidence="a guess by one call of the network; the file does not say")
 
 
 def load_autoencoder_file(
@@ -299,8 +331,8 @@ def _load_autoencoder(file: TensorFile, found: Detected, target: Mapping[str, An
     prefix = found.autoencoder_prefix
     names = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
     part = Part(file, {name: name for name in file.infos if name.startswith(tuple(prefix + each for each in names))})
-    layout = _autoencoder_layout(config, prefix)
-    return parts.load_network(lambda: Autoencoder(config), part, layout, **dict(target) | {"dtype": dtype})
+    layout = found.autoencoder_layout or _autoencoder_layout(config, prefix)
+    return parts.load_network(lambda: Autoencoder(config), part, layout, device=target["device"], dtype=dtype)
 
 
 def _load_text(

@@ -8,8 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from tintype.cli.again import again
 from tintype.cli.draw import img2img, inpaint, text2img
+from tintype.cli.evaluate import evaluate
 from tintype.cli.files import convert, inspect
+from tintype.cli.illustrate import illustrate
+from tintype.cli.studio import studio
 from tintype.cli.terminal import say
 from tintype.cli.train import train
 from tintype.errors import TintypeError
@@ -52,6 +56,6 @@ def _tintype(
     pass
 
 
-for command in (text2img, img2img, inpaint, convert, inspect):
+for command in (text2img, img2img, inpaint, illustrate, again, convert, inspect, evaluate, studio):
     app.command()(command)
 app.add_typer(train, name="train")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tintype.cli.preview import chosen_preview, preview_kind, watch_develop
 from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say, say_download, stop_on_interrupt
 from tintype.errors import SettingsError
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
     from tintype.pipeline.run import Run
     from tintype.pipeline.stable_diffusion import StableDiffusion
+    from tintype.speed import Tiling
+
+LOADING = ("vae", "prediction", "zero_terminal_snr", "ema", "variant", "revision", "offline")
+"""The options that say how a model is loaded, by their names in ``tintype.load``."""
 
 
 def _shared(
@@ -32,8 +37,18 @@ def _shared(
     ] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to steer away from.")] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A model's folder; without it, the model in the box.")
+        str | None,
+        typer.Option("--model", "-m", help="A file, a folder, or a Hub name; without it, the model in the box."),
     ] = None,
+    vae: Annotated[str | None, typer.Option(help="Another autoencoder: a file, a folder, or a Hub name.")] = None,
+    prediction: Annotated[str | None, typer.Option(help="eps, v or x0, where the model's own word is wrong.")] = None,
+    zero_terminal_snr: Annotated[
+        bool | None, typer.Option("--zero-terminal-snr/--no-zero-terminal-snr", help="The schedule ends in noise.")
+    ] = None,
+    ema: Annotated[bool, typer.Option("--ema", help="The averaged weights of a file that holds both.")] = False,
+    variant: Annotated[str | None, typer.Option(help="fp16, for a folder's files of that name.")] = None,
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit of a Hub name.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use only what was fetched before.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A folder, or the picture's file name.  [default: outputs]")
     ] = None,
@@ -48,6 +63,7 @@ def _shared(
         tuple[float, float] | None, typer.Option(help="Guide only between two sigmas.", metavar="LOW HIGH")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the first picture.  [default: random]")] = None,
+    noise: Annotated[str, typer.Option(help="Whose start noise the seed means: cpu, or philox, a GPU's.")] = "cpu",
     sampler: Annotated[str | None, typer.Option(help="ddim, euler, euler_a, heun, dpmpp_2m ...")] = None,
     eta: Annotated[float | None, typer.Option(help="0 to 1: the fresh noise of each step.")] = None,
     spacing: Annotated[
@@ -60,6 +76,10 @@ def _shared(
     loras: Annotated[
         list[str] | None, typer.Option("--lora", metavar="NAME[:STRENGTH]", help="A LoRA, by name or path; repeatable.")
     ] = None,
+    embeddings: Annotated[
+        list[str] | None,
+        typer.Option("--embedding", metavar="NAME", help="A textual inversion, by name or path; repeatable."),
+    ] = None,
     original_size: Annotated[tuple[int, int] | None, typer.Option(help="SDXL.", metavar="HEIGHT WIDTH")] = None,
     crop: Annotated[tuple[int, int] | None, typer.Option(help="SDXL.", metavar="TOP LEFT")] = None,
     target_size: Annotated[tuple[int, int] | None, typer.Option(help="SDXL.", metavar="HEIGHT WIDTH")] = None,
@@ -68,6 +88,13 @@ def _shared(
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     threads: Annotated[int | None, typer.Option(help="How many CPU threads to use.", min=1)] = None,
+    tile: Annotated[
+        str,
+        typer.Option(help="Decode in tiles: auto (above 768x768), off, or a size in pixels."),
+    ] = "auto",
+    preview: Annotated[
+        str | None, typer.Option(help="Watch it develop: off, fast, full.  [default: fast on a terminal]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Tell everything as one JSON object.")] = False,
 ) -> None:
     """The options that all ways to draw share. Never called: only its signature counts."""
@@ -88,24 +115,32 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         device: str | None,
         dtype: str | None,
         threads: int | None,
+        tile: str,
+        preview: str | None,
         as_json: bool,
         spacing: str | None,
         loras: list[str] | None,
+        embeddings: list[str] | None,
         **options: Any,
     ) -> None:
         start = time.perf_counter()
+        loading = {name: options.pop(name) for name in LOADING}
         options["prompt"] = (prompt, *prompts) if prompts else prompt
         options["spacing"] = _spacing(spacing)
         options["loras"] = [_lora(text) for text in loras or ()]
+        options["embeddings"] = embeddings or ()
+        tiling = _tiling(tile)
+        preview = chosen_preview(preview)
         _check(output, {name: value for name, value in options.items() if name not in ("image", "mask")})
-        sd = _load(model, device, dtype, threads)
+        sd = load_model(model, device, dtype, threads, **loading)
+        sd.tiling = tiling
         run = command(sd, **options)
         for notice in run.notices:
             say(notice)
-        if sd.conditioner.unknown(run.settings.prompts) and model is None:
+        if model is None and run.unknown:
             say(f"For any words: tintype {command.__name__} --model FOLDER-OF-A-BIG-CHECKPOINT {shlex.quote(prompt)}")
         with stop_on_interrupt(run):
-            _watch(run)
+            watch(run, preview)
             paths = _save(run, output)
         _tell(run, paths, time.perf_counter() - start, as_json)
 
@@ -157,17 +192,28 @@ def _check(output: Path | None, settings: dict[str, Any]) -> None:
     output_place(output, "picture")
 
 
-def _load(model: str | None, device: str | None, dtype: str | None, threads: int | None) -> "StableDiffusion":
+def load_model(
+    model: str | None, device: str | None, dtype: str | None, threads: int | None, **options: Any
+) -> "StableDiffusion":
+    """The model that a command's options ask for; its hash is computed from now on, for the pictures that it draws.
+
+    ``options``: those of ``tintype.load``.
+    """
     import torch
 
     import tintype
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return tintype.load(model, device=_device(device), dtype=dtype_named(dtype), progress=say_download())
+    place, precision = device_named(device), dtype_named(dtype)
+    sd = tintype.load(model, device=place, dtype=precision, progress=say_download(), **options)
+    if sd.origin is not None:
+        sd.origin.begin_hashing()
+    return sd
 
 
-def _device(name: str | None) -> "torch.device | None":
+def device_named(name: str | None) -> "torch.device | None":
+    """A device by its name; None for None. SettingsError for one that cannot be used."""
     import torch
 
     try:
@@ -198,6 +244,17 @@ def _spacing(text: str | None) -> str | list[float] | None:
         raise SettingsError(f"spacing is {text!r}; expected a name, or sigmas with commas: 14.6,5,1,0.") from None
 
 
+def _tiling(text: str) -> "Tiling | None":
+    """What ``--tile`` says: auto, off, or the size of tiles into which every picture is then taken apart."""
+    from tintype.speed import Tiling
+
+    if text in ("auto", "off"):
+        return Tiling() if text == "auto" else None
+    if not text.isdecimal():
+        raise SettingsError(f"tile is {text!r}; expected auto, off, or a number of pixels.")
+    return Tiling(size=int(text), above=0)
+
+
 def _lora(text: str) -> tuple[str, float]:
     """A name or path, and behind the last colon a strength; without one, 1."""
     name, _, strength = text.rpartition(":")
@@ -207,8 +264,11 @@ def _lora(text: str) -> tuple[str, float]:
         return text, 1.0
 
 
-def _watch(run: "Run") -> None:
-    """Run to the end, showing how far it is."""
+def watch(run: "Run", preview: str = "off") -> None:
+    """Run to the end, showing how far it is, and the picture where the terminal can."""
+    if (kind := preview_kind(preview)) is not None:
+        watch_develop(run, preview, kind)
+        return
     if not sys.stderr.isatty():
         told = time.monotonic()
         for step in run:
@@ -236,26 +296,14 @@ def _watch(run: "Run") -> None:
 
 def _save(run: "Run", output: Path | None) -> list[Path]:
     """Decode and write every picture, with what made it."""
-    import torch
+    from tintype.pipeline.provenance import save_picture
 
-    import tintype
-    from tintype.pipeline.outputs import output_place, save_image, slug
-
-    made_by = {
-        "tintype": tintype.__version__,
-        "torch": torch.__version__,
-        "device": run.model.device.type,
-        "dtype": str(run.model.dtype).removeprefix("torch."),
-        "model": run.model.name,
-        "settings": run.settings.to_dict(),
-    }
-    if run.steps_done < len(run):
-        made_by["stopped_after"] = run.steps_done
     paths = []
-    for index, (image, seed) in enumerate(zip(run.images, run.seeds, strict=True)):
-        prompt = run.settings.prompts[index // run.settings.batch_size]
-        place = output_place(output, f"{slug(prompt)}-{seed}")
-        paths.append(save_image(image, place, {"index": index} | made_by))
+    for index in range(len(run.images)):
+        path, notices = save_picture(run, index, output)
+        for notice in notices:
+            say(notice)
+        paths.append(path)
     return paths
 
 

@@ -1,18 +1,23 @@
 """``tintype convert`` and ``tintype inspect``: what a model's files are, and in which form."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tintype.cli.again import tell_picture
 from tintype.cli.terminal import say
 
 if TYPE_CHECKING:
     from tintype.checkpoints.inspection import Report
 
-SHOWN = 100
-"""Characters of a metadata value."""
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif")
+SHOWN, SHOWN_OF_A_KEY, MOST = 100, 32, 12
+"""Characters of a metadata value and of its name, and how many entries."""
+WIDTH = 100
+"""Of a report that goes to a file."""
 
 
 def convert(
@@ -51,34 +56,77 @@ def convert(
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A file of weights, or a model's folder.", metavar="FILE")],
+    path: Annotated[Path, typer.Argument(help="A file of weights, a model's folder, or a picture.", metavar="FILE")],
     as_json: Annotated[bool, typer.Option("--json", help="Tell everything as one JSON object.")] = False,
 ) -> None:
-    """Tell what a file of weights is, without loading it."""
+    """Tell what a file of weights is, without loading it, or how a picture was made."""
+    if path.suffix.lower() in PICTURES and path.is_file():
+        tell_picture(path, as_json)
+        return
     from tintype.checkpoints.inspection import inspect as inspect_file
 
     report = inspect_file(path)
-    typer.echo(json.dumps(report.to_dict()) if as_json else "\n".join(_lines(report)))
+    if as_json:
+        typer.echo(json.dumps(report.to_dict()))
+    else:
+        _show(report)
 
 
-def _lines(report: "Report") -> list[str]:
-    lines = [
-        f"{report.path}: {report.what}",
-        f"  form        {report.form}",
-        f"  family      {report.family or 'none'}",
-        f"  predicts    {report.prediction or 'not known'}{f' ({report.evidence})' if report.evidence else ''}",
-    ]
+def _show(report: "Report") -> None:
+    """The report as a card: what it is, its parts, what stands in it, and whether it loads."""
+    from rich import box
+    from rich.console import Console, Group
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for label, value in _facts(report):
+        facts.add_row(label, Text(value))
+    parts = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="dim", show_footer=len(report.parts) > 1)
+    parts.add_column("part", "all")
+    for column, total in (("parameters", "parameters"), ("tensors", "tensors"), ("size", "bytes")):
+        whole = sum(getattr(part, total) for part in report.parts)
+        shown = size(whole) if total == "bytes" else f"{whole:,}"
+        parts.add_column(column, shown, justify="right")
+    parts.add_column("precision")
     for part in report.parts:
-        lines.append(
-            f"  {part.name:<15} {part.parameters:>13,} parameters in {part.tensors:,} tensors, "
-            f"{' and '.join(part.precisions)}"
-        )
-    for key, value in report.metadata.items():
-        flat = " ".join(value.split())
-        lines.append(f"  metadata    {key}: {flat if len(flat) <= SHOWN else flat[:SHOWN] + ' ...'}")
+        numbers = f"{part.parameters:,}", f"{part.tensors:,}", size(part.bytes)
+        parts.add_row(part.name, *numbers, ", ".join(part.precisions))
+    verdict = Text("loads", "bold green") if report.loads else Text(f"does not load: {report.why_not}", "yellow")
+    rows = [facts, *([parts] if report.parts else [Text()]), verdict]
+    title = Text(Path(report.path).name, "bold")
+    console.print(Panel(Group(*rows), title=title, title_align="left", box=box.ROUNDED, padding=(0, 1)))
+
+
+def _facts(report: "Report") -> list[tuple[str, str]]:
+    from tintype.checkpoints.detect import OURS
+
+    facts = [("is", report.what), ("form", f"{report.form}, {size(report.bytes)}")]
+    if report.family:
+        facts.append(("family", report.family))
+    if report.prediction:
+        facts.append(("predicts", f"{report.prediction} ({report.evidence})"))
+    facts += report.details.items()
+    stated = [(key, value) for key, value in report.metadata.items() if not (report.details and key.startswith("ss_"))]
+    for key, value in stated[:MOST]:
+        flat = " ".join(value.split()) if key != OURS else "what shapes cannot say, for this program"
+        flat = flat if len(flat) <= SHOWN else f"{flat[:SHOWN]} ..."
+        facts.append((key if len(key) <= SHOWN_OF_A_KEY else f"{key[:SHOWN_OF_A_KEY]} ...", flat))
+    if len(stated) > MOST:
+        facts.append(("metadata", f"and {len(stated) - MOST} more entries: --json shows all"))
     if report.unknown:
         rest = f" and {len(report.unknown) - 3} more" if len(report.unknown) > 3 else ""
-        lines.append(f"  not known   {', '.join(report.unknown[:3])}{rest}")
-    lines += [f"  note        {notice}" for notice in report.notices]
-    lines.append(f"  loads       {'yes' if report.loads else 'no: ' + (report.why_not or '')}")
-    return lines
+        facts.append(("not known", f"{', '.join(report.unknown[:3])}{rest}"))
+    return facts + [("note", notice) for notice in report.notices]
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them."""
+    for unit, worth in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= worth:
+            return f"{count / worth:.3g} {unit}"
+    return f"{count} bytes"

@@ -23,6 +23,11 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def printable(text: str) -> str:
+    """A text of unknown origin without what a terminal would obey: control characters become question marks."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 class Stoppable(Protocol):
     """Work that can be told to end in good order: a run, a training."""
 

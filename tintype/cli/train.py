@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain as chain_of
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +18,7 @@ from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say, stop_o
 from tintype.errors import SettingsError
 
 if TYPE_CHECKING:
-    from tintype.training import Chain, Training
+    from tintype.training import Chain, LoraLesson, Training
 
 STAGES = ("clip", "autoencoder", "denoiser")
 
@@ -28,7 +31,25 @@ train = typer.Typer(
 Recipe = Annotated[str, typer.Argument(help="small, or tiny for a minute's try.", metavar="RECIPE")]
 Changes = Annotated[
     list[str] | None,
-    typer.Argument(help="Dials of the recipe, such as lr=1e-4.", metavar="KEY=VALUE", show_default=False),
+    typer.Argument(
+        help="data=FOLDER, size=128, flip=true for pictures of your own; dials of the recipe, such as lr=1e-4.",
+        metavar="KEY=VALUE",
+        show_default=False,
+    ),
+]
+LoraRecipe = Annotated[
+    str, typer.Argument(help="box, sd (1, 2 and XL), or tiny for a try of seconds.", metavar="RECIPE")
+]
+LoraChanges = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="data=FOLDER, model=FILE, steps=400, and dials such as rank=8 text_encoder=true.",
+        metavar="KEY=VALUE",
+        show_default=False,
+    ),
+]
+LoraFolder = Annotated[
+    Path | None, typer.Option("--folder", help="Where all is kept.  [default: runs/DATA-lora]", show_default=False)
 ]
 Folder = Annotated[
     Path | None, typer.Option(help="Where everything is kept.  [default: runs/RECIPE]", show_default=False)
@@ -39,17 +60,17 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="The folder to writ
 
 
 @train.command()
-def tokenizer(recipe: Recipe, folder: Folder = None) -> None:
+def tokenizer(recipe: Recipe, changes: Changes = None, folder: Folder = None) -> None:
     """Byte pairs from captions."""
-    say(f"{len(_chain(recipe, folder, None).train_tokenizer())} tokens")
+    chain, _ = _chain(recipe, changes, folder, None)
+    say(f"{len(chain.train_tokenizer())} tokens")
 
 
 @train.command()
-def pictures(recipe: Recipe, folder: Folder = None, shard: Shard = "0/1") -> None:
-    """Draw the scenes to learn from."""
-    chain = _chain(recipe, folder, 1)
-    part, parts = _shard(shard)
-    _watch_count("drawing", chain.draw_pictures(part=part, parts=parts), chain.recipe.pictures)
+def pictures(recipe: Recipe, changes: Changes = None, folder: Folder = None, shard: Shard = "0/1") -> None:
+    """Draw the scenes to learn from, or with data=FOLDER bring anybody's pictures to size."""
+    chain, _ = _chain(recipe, changes, folder, 1)
+    _pictures(chain, *_shard(shard))
 
 
 @train.command()
@@ -65,11 +86,13 @@ def autoencoder(recipe: Recipe, changes: Changes = None, folder: Folder = None, 
 
 
 @train.command()
-def latents(recipe: Recipe, folder: Folder = None, threads: Threads = None, shard: Shard = "0/1") -> None:
+def latents(
+    recipe: Recipe, changes: Changes = None, folder: Folder = None, threads: Threads = None, shard: Shard = "0/1"
+) -> None:
     """Encode the pictures, once."""
-    chain = _chain(recipe, folder, threads)
+    chain, _ = _chain(recipe, changes, folder, threads)
     part, parts = _shard(shard)
-    _watch_count("encoding", chain.cache_latents(part=part, parts=parts), chain.recipe.pictures)
+    _watch_count("encoding", chain.cache_latents(part=part, parts=parts), chain.num_pictures)
 
 
 @train.command()
@@ -79,23 +102,108 @@ def denoiser(recipe: Recipe, changes: Changes = None, folder: Folder = None, thr
 
 
 @train.command()
+def judge(
+    changes: Changes = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the judge here.")] = None,
+    folder: Path = Path("runs/judge"),
+    threads: Threads = None,
+) -> None:
+    """The network that `tintype evaluate` reads pictures with, from freshly drawn scenes."""
+    import torch
+
+    from tintype.evaluation.teaching import RECIPE, judge_training, write_judge
+    from tintype.training import adjusted
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    training = judge_training(adjusted(RECIPE, dict(map(_change, changes or []))), folder)
+    _watch("judge", training)
+    if output is not None:
+        write_judge(training, output)
+        typer.echo(output)
+
+
+@train.command()
 def model(recipe: Recipe, output: Output, folder: Folder = None) -> None:
     """Put the trained parts together: a folder that tintype and diffusers load."""
-    _save(_chain(recipe, folder, None), output)
+    _save(_chain(recipe, None, folder, None)[0], output)
 
 
 @train.command(name="all")
-def everything(recipe: Recipe, folder: Folder = None, threads: Threads = None) -> None:
+def everything(recipe: Recipe, changes: Changes = None, folder: Folder = None, threads: Threads = None) -> None:
     """The whole chain, from nothing to a model in FOLDER/model. What is there already is not made again."""
-    chain = _chain(recipe, folder, threads)
+    chain, others = _chain(recipe, changes, folder, threads)
+    if others:
+        raise SettingsError(f"{', '.join(others)}: all stages together take only {', '.join(OF_THE_CHAIN)}.")
     if not (chain.folder / "tokenizer").exists():
         chain.train_tokenizer()
-    _watch_count("drawing", chain.draw_pictures(), chain.recipe.pictures)
+    _pictures(chain, 0, 1)
     _watch("clip", chain.clip_training(chain.recipe.clip))
     _watch("autoencoder", chain.autoencoder_training(chain.recipe.autoencoder))
-    _watch_count("encoding", chain.cache_latents(), chain.recipe.pictures)
+    _watch_count("encoding", chain.cache_latents(), chain.num_pictures)
     _watch("denoiser", chain.denoiser_training(chain.recipe.denoiser))
     _save(chain, chain.folder / "model")
+
+
+@train.command()
+def lora(
+    recipe: LoraRecipe,
+    changes: LoraChanges = None,
+    folder: LoraFolder = None,
+    threads: Threads = None,
+) -> None:
+    """A LoRA for a model that is there, from a folder of pictures."""
+    with _lesson(recipe, changes, folder, threads) as lesson:
+        _prepare(lesson, 0, 1)
+        _watch("lora", lesson.training())
+        for path in lesson.save():
+            typer.echo(path)
+
+
+@train.command()
+def cache(
+    recipe: LoraRecipe,
+    changes: LoraChanges = None,
+    folder: LoraFolder = None,
+    threads: Threads = None,
+    shard: Shard = "0/1",
+) -> None:
+    """Prepare the latents and text features of a LoRA's pictures, and train nothing yet."""
+    with _lesson(recipe, changes, folder, threads) as lesson:
+        _prepare(lesson, *_shard(shard))
+
+
+def _prepare(lesson: LoraLesson, part: int, parts: int) -> None:
+    for notice in lesson.source.notices:
+        say(f"{lesson.source.name}: {notice}")
+    silent = sum(not item.captions for item in lesson.source.items)
+    if silent:
+        say(f"{silent} of {len(lesson.source.items)} pictures have no caption")
+    _watch_count("encoding", lesson.prepare(part=part, parts=parts), len(lesson.source.items))
+    _tell_skipped(lesson.folder / "latents")
+
+
+def _lesson(recipe: str, changes: list[str] | None, folder: Path | None, threads: int | None) -> LoraLesson:
+    """Of ``data=`` the pictures, of ``model=`` the model (the one in the box), of ``steps=`` the length; dials."""
+    import torch
+
+    import tintype
+    from tintype.training import LORAS, LoraLesson, adjusted
+    from tintype.training.sources import open_source
+
+    if recipe not in LORAS:
+        raise SettingsError(f"There is no LoRA recipe {recipe!r}; there are {', '.join(LORAS)}.")
+    given = dict(map(_change, changes or []))
+    data, source, steps = given.pop("data", None), given.pop("model", None), _number("steps", given.pop("steps", None))
+    if data is None:
+        raise SettingsError("A LoRA needs pictures to learn from: data=FOLDER.")
+    dials = adjusted(LORAS[recipe], given)
+    if steps is not None:
+        dials = replace(dials, pictures=steps * dials.batch_size)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    sd = tintype.load(source, dtype=None if torch.cuda.is_available() else torch.float32)
+    return LoraLesson(sd, open_source(data), dials, folder or Path("runs") / f"{Path(data).name}-lora")
 
 
 def _save(chain: Chain, output: Path) -> None:
@@ -103,31 +211,75 @@ def _save(chain: Chain, output: Path) -> None:
     import torch
 
     from tintype.checkpoints.folder import save_folder
-    from tintype.training.card import measure, write_card
+    from tintype.training.card import measure, write_card, write_card_of_data
 
     save_folder(chain.model(), output, dtype=torch.bfloat16, overwrite=True)
-    write_card(chain, output, measure(chain))
+    if chain.source is None:
+        write_card(chain, output, measure(chain))
+    else:
+        write_card_of_data(chain, output)
     typer.echo(output)
 
 
 def _stage(stage: str, recipe: str, changes: list[str] | None, folder: Path | None, threads: int | None) -> None:
     from tintype.training import adjusted
 
-    chain = _chain(recipe, folder, threads)
-    dials = adjusted(getattr(chain.recipe, stage), dict(map(_change, changes or [])))
+    chain, others = _chain(recipe, changes, folder, threads)
+    dials = adjusted(getattr(chain.recipe, stage), others)
     _watch(stage, getattr(chain, f"{stage}_training")(dials))
 
 
-def _chain(recipe: str, folder: Path | None, threads: int | None) -> Chain:
+OF_THE_CHAIN = ("data", "size", "flip")
+"""Keys that say what all stages learn from. They are given once and kept in the run's folder."""
+
+
+def _chain(
+    recipe: str, changes: list[str] | None, folder: Path | None, threads: int | None
+) -> tuple[Chain, dict[str, str]]:
+    """The chain, and those changes that are for one stage."""
     import torch
 
     from tintype.training import CHAINS, Chain
+    from tintype.training.identity import kept
 
     if recipe not in CHAINS:
         raise SettingsError(f"There is no recipe {recipe!r}; there are {', '.join(CHAINS)}.")
     if threads is not None:
         torch.set_num_threads(threads)
-    return Chain(CHAINS[recipe], folder or Path("runs") / recipe)
+    folder = folder or Path("runs") / recipe
+    given = dict(map(_change, changes or []))
+    stated = {name: given.pop(name) for name in OF_THE_CHAIN if name in given}
+    said = kept(folder / "data.json", stated)
+    chosen = CHAINS[recipe]
+    if said:
+        if "data" not in said:
+            raise SettingsError("size and flip are of anybody's pictures; say where they are: data=FOLDER.")
+        chosen = chosen.of_data(said["data"], _number("size", said.get("size")), said.get("flip") == "true")
+    return Chain(chosen, folder), given
+
+
+def _number(name: str, text: str | None) -> int | None:
+    if text is not None and not text.isdecimal():
+        raise SettingsError(f"{name}={text!r}: expected a whole number.")
+    return None if text is None else int(text)
+
+
+def _pictures(chain: Chain, part: int, parts: int) -> None:
+    """Draw, or bring to size; and say what was left out."""
+    for notice in chain.source.notices if chain.source else ():
+        say(f"{chain.source.name}: {notice}" if chain.source else notice)
+    what = "drawing" if chain.source is None else "pictures"
+    _watch_count(what, chain.draw_pictures(part=part, parts=parts), chain.num_pictures)
+    if chain.source is not None:
+        _tell_skipped(chain.folder / "pictures")
+
+
+def _tell_skipped(folder: Path) -> None:
+    from tintype.training.broken import skipped
+
+    count = len(skipped(folder))
+    if count:
+        say(f"{count} pictures could not be read; they are listed in {folder / 'skipped.jsonl'}")
 
 
 def _change(text: str) -> tuple[str, str]:
@@ -148,6 +300,15 @@ def _watch_count(what: str, counts: Iterator[int], total: int) -> None:
     with _bar(what, total) as show:
         for ready in counts:
             show(ready, "")
+
+
+def watch_ticks(ticks: Iterable[tuple[str, int, int]]) -> None:
+    """Work of several kinds, told as (what, done, of): a bar for each."""
+    for what, group in groupby(ticks, key=lambda tick: tick[0]):
+        first = next(group)
+        with _bar(what, first[2]) as show:
+            for _, done, _ in chain_of((first,), group):
+                show(done, "")
 
 
 def _watch(what: str, training: Training) -> None:

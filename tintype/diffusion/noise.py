@@ -9,17 +9,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from math import cosh, exp, log, sqrt, tanh
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from tintype.diffusion.philox import philox_normal
 
 Shape = tuple[int, int, int]
 """(c, h, w)"""
 
 
-def start_noise(seeds: Sequence[int], shape: Shape) -> Tensor:
-    """The unit noise that each image starts from, (b c h w) fp32 on the CPU; seeds from 0 to 2^64 - 1."""
-    return torch.stack([_normal(seed, shape) for seed in seeds])  # (c h w) each -> (b c h w)
+def start_noise(seeds: Sequence[int], shape: Shape, source: Literal["cpu", "philox"] = "cpu") -> Tensor:
+    """The unit noise that each image starts from, (b c h w) fp32 on the CPU; seeds from 0 to 2^64 - 1.
+
+    ``source`` is whose generator: torch's of the CPU, or as an NVIDIA GPU's would have drawn it.
+    """
+    draw = {"cpu": _normal, "philox": philox_normal}[source]
+    return torch.stack([draw(seed, shape) for seed in seeds])  # (c h w) each -> (b c h w)
 
 
 def posterior_noise(seeds: Sequence[int], shape: Shape) -> Tensor:

@@ -176,8 +176,12 @@ class Autoencoder(nn.Module):
         return self.config.factor
 
     def encode(self, pixels: Tensor) -> DiagonalGaussian:
-        """(b 3 H W) -> a Gaussian over raw latents. Its log-variance is kept within [-30, 20]."""
-        mean, logvar = self.quant_conv(self.encoder(pixels)).chunk(2, dim=1)
+        """(b 3 H W) -> a Gaussian over raw latents."""
+        return self.posterior(self.encoder(pixels))
+
+    def posterior(self, encoded: Tensor) -> DiagonalGaussian:
+        """What the encoder gave, (b 2c h w) -> a Gaussian. Its log-variance is kept within [-30, 20]."""
+        mean, logvar = self.quant_conv(encoded).chunk(2, dim=1)
         return DiagonalGaussian(mean, logvar.clamp(-30.0, 20.0))
 
     def decode(self, latents: Tensor) -> Tensor:

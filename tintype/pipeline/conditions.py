@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from tintype.adapters.lora import Attached, applied
-from tintype.errors import SettingsError
+from tintype.adapters.lora import applied
 from tintype.images import to_tensor
 from tintype.models import Prepared
 from tintype.models.layers import sinusoidal_embedding
 from tintype.pipeline.finite import require_finite
 from tintype.pipeline.inputs import Inputs
+from tintype.pipeline.prompts import Prompts
 from tintype.pipeline.settings import Settings
-from tintype.text.tags import split_loras
 from tintype.types import Conditioning
 
 if TYPE_CHECKING:
@@ -32,16 +30,13 @@ def conditionings(
     settings: Settings,
     scale: float,
     inputs: Inputs,
-    prompts: Sequence[str],
-    loras: Sequence[Attached],
+    prompts: Prompts,
 ) -> tuple[Prepared, Prepared | None]:
     """The prompts and what to steer away from, as the UNet wants them, one for each picture (b = P * batch_size).
 
-    ``prompts`` are those of the settings without their tags; ``loras`` are on while the networks are called.
-
     Guidance 1 asks for no negative prompt; nor does a network that is told the guidance scale and imitates it.
     """
-    texts = _texts(model, settings, scale, prompts, loras)
+    texts = _texts(model, settings, scale, prompts)
     for text in texts:
         if text.context is not None:
             require_finite(text.context, "text encoder", text.context.dtype)
@@ -55,21 +50,9 @@ def conditionings(
             cond = replace(cond, concat=concat.expand(count, -1, -1, -1))
         if imitates_guidance(model):
             cond = replace(cond, guidance=torch.full((count,), scale, device=model.device))
-        with model.turn(), applied(loras):
+        with model.turn(), applied(prompts.loras):
             prepared.append(model.unet.prepare(cond))
     return prepared[0], prepared[1] if len(prepared) == 2 else None
-
-
-def prompts_and_loras(model: StableDiffusion, settings: Settings) -> tuple[tuple[str, ...], list[Attached]]:
-    """The prompts without their ``<lora:...>`` tags, and the adapters of this run: attached, and off between calls."""
-    split = [split_loras(prompt) for prompt in settings.prompts]
-    asked = {loras for _, loras in split}
-    if len(asked) > 1:
-        raise SettingsError("The prompts of one run ask for different LoRAs; give them the same, or make two runs.")
-    attached = [model.attach(name, strength) for name, strength in (*settings.loras, *asked.pop())]
-    for each in attached:
-        each.detach()
-    return tuple(prompt for prompt, _ in split), attached
 
 
 def without_effect(model: StableDiffusion, settings: Settings, scale: float) -> tuple[str, ...]:
@@ -78,6 +61,10 @@ def without_effect(model: StableDiffusion, settings: Settings, scale: float) -> 
     if settings.negative_prompt is not None and (scale == 1 or imitates_guidance(model)):
         why = "at guidance_scale 1" if scale == 1 else "with this model, which imitates guidance in one pass"
         notices += (f"negative_prompt has no effect {why}.",)
+    if scale == 0 and not imitates_guidance(model):
+        notices += (
+            "guidance_scale 0 draws the negative prompt alone; 1 is no guidance, which diffusers also calls 0.",
+        )
     sizes = [name for name in ("original_size", "crop", "target_size") if getattr(settings, name) is not None]
     if sizes and model.unet.config.vector_dim is None:
         notices += (f"{', '.join(sizes)}: without effect, this model is not told sizes (SDXL is).",)
@@ -112,14 +99,12 @@ def masked_picture(model: StableDiffusion, settings: Settings, inputs: Inputs) -
     return torch.cat([small, latents], dim=1)
 
 
-def _texts(
-    model: StableDiffusion, settings: Settings, scale: float, prompts: Sequence[str], loras: Sequence[Attached]
-) -> list[Conditioning]:
+def _texts(model: StableDiffusion, settings: Settings, scale: float, prompts: Prompts) -> list[Conditioning]:
     how: dict[str, Any] = {name: getattr(settings, name) for name in ("clip_skip", "long_prompt", "emphasis")}
-    with model.turn(), applied(loras):
+    with model.turn(), prompts.applied():
         if scale == 1 or imitates_guidance(model):
-            return [model.conditioner(prompts, **how)]
-        pair = model.conditioner.pair(prompts, settings.negative_prompts, **how)
+            return [model.conditioner(prompts.texts, **how)]
+        pair = model.conditioner.pair(prompts.texts, prompts.negatives, **how)
         return [pair.cond, pair.uncond]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
@@ -12,15 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from tintype.errors import ImageError
+from tintype.pipeline.embedded import MAX_EXIF, exif, png_texts, read_embedded
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 OTHER_FORMATS = {".avif", ".bmp", ".gif", ".heic", ".jxl", ".tif", ".tiff"}
-TEXT_KEY = "tintype"
-"""The PNG text chunk that holds what ``save_image`` is given as ``record``, as JSON."""
-
 SLUG_LENGTH = 60
 
 
@@ -53,7 +49,9 @@ def output_place(output: str | Path | None, name: str) -> Path:
     return place / f"{name}.png"
 
 
-def save_image(image: Image.Image, place: Path, record: dict[str, Any] | None = None) -> Path:
+def save_image(
+    image: Image.Image, place: Path, record: dict[str, Any] | None = None, parameters: str | None = None
+) -> Path:
     """Write a picture at ``place``, or where that is taken beside it with a counter, and return where it is.
 
     The file appears whole: it is written under another name first. No file is ever overwritten, not even one that
@@ -62,7 +60,9 @@ def save_image(image: Image.Image, place: Path, record: dict[str, Any] | None = 
     Args:
         image: 8-bit RGB.
         place: a path whose suffix is one of ``FORMATS``; its folder is made.
-        record: what made the picture; kept in PNG files.
+        record: what made the picture, kept inside it; something that JSON can hold.
+        parameters: the same as A1111's web UI writes it. A JPEG has no room for texts of more than 64 KB; ``fits``
+            tells.
 
     Raises:
         ImageError: the disk or its permissions do not let it.
@@ -72,7 +72,7 @@ def save_image(image: Image.Image, place: Path, record: dict[str, Any] | None = 
         handle, beside = tempfile.mkstemp(dir=place.parent, prefix=".tintype-", suffix=place.suffix)
         try:
             with os.fdopen(handle, "wb") as file:
-                _write(image, file, FORMATS[place.suffix.lower()], record)
+                _write(image, file, FORMATS[place.suffix.lower()], record, parameters)
             os.chmod(beside, 0o666 & ~_umask())  # mkstemp makes files that only their owner may read
             return _give_name(Path(beside), place)
         finally:
@@ -82,21 +82,17 @@ def save_image(image: Image.Image, place: Path, record: dict[str, Any] | None = 
 
 
 def read_record(source: str | Path | Image.Image) -> dict[str, Any] | None:
-    """The ``record`` that a PNG was saved with, or None."""
-    image = source if isinstance(source, Image.Image) else Image.open(source)
-    text = getattr(image, "text", {}).get(TEXT_KEY)
-    return None if text is None else json.loads(text)
+    """The ``record`` that a picture was saved with, or None."""
+    return read_embedded(source).record
 
 
-def _write(image: Image.Image, file: Any, format: str, record: dict[str, Any] | None) -> None:
+def _write(image: Image.Image, file: Any, format: str, record: dict[str, Any] | None, parameters: str | None) -> None:
     image = image.copy()  # Pillow keeps a save's options on the image, where two threads leave each other's behind
     if format == "PNG":
-        info = PngInfo()
-        if record is not None:
-            info.add_text(TEXT_KEY, json.dumps(record))  # JSON escapes what is not ASCII
-        image.save(file, format, pnginfo=info)
+        image.save(file, format, pnginfo=png_texts(record, parameters))
     else:
-        image.save(file, format, quality=95)
+        limit = MAX_EXIF if format == "JPEG" else None
+        image.save(file, format, quality=95, exif=exif(record, parameters, limit))
 
 
 def _give_name(beside: Path, place: Path) -> Path:

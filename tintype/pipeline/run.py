@@ -20,12 +20,12 @@ from tintype.models import Prepared
 from tintype.pipeline.conditions import (
     conditionings,
     imitates_guidance,
-    prompts_and_loras,
     takes_masked_pictures,
     without_effect,
 )
 from tintype.pipeline.finite import FiniteFlag, require_finite
 from tintype.pipeline.inputs import check_noise_shape, read_inputs
+from tintype.pipeline.prompts import Prompts
 from tintype.pipeline.settings import GRID, Settings
 from tintype.types import Denoise, Sigma, Step
 
@@ -51,6 +51,7 @@ class Run:
         model: the ``StableDiffusion`` that draws.
         settings: complete; ``model.run(settings)``, with the same picture and mask if any, repeats this run.
         plan: the noise levels that are visited.
+        estimates_done: how often the picture has been estimated; some solvers do so more than once a step.
 
     Raises:
         NotFiniteError: while it runs: NaN or infinity, with the name of the stage. Whatever error ends a run is
@@ -67,7 +68,7 @@ class Run:
         latents: Tensor | None = None,
     ) -> None:
         settings, self._inputs = read_inputs(settings, image, mask, latents)
-        self._prompts, self._loras = prompts_and_loras(model, settings)
+        self._prompts = Prompts.of(model, settings)
         chosen, spacing = resolve(settings.sampler or model.schedule.sampler or SAMPLER, settings.spacing)
         plan = model.schedule.plan(chosen, spacing, settings.steps or model.defaults.steps)
         self.model = model
@@ -99,6 +100,7 @@ class Run:
         self._steps: Iterator[Step] | None = None  # the solver, from the first step to the last
         self._flag = FiniteFlag("unet", model.dtype)
         self._last: Step | None = None
+        self.estimates_done = 0
         self._denoised: Tensor | None = None  # the latest estimate, of every network call
         self._done = False
         self._failure: BaseException | None = None
@@ -121,11 +123,13 @@ class Run:
     @property
     def notices(self) -> tuple[str, ...]:
         """What should be said about the prompt and the picture: cut words, unknown words, transparency."""
-        read, settings = self.model.conditioner, self.settings
-        texts = read.read((*self._prompts, *(settings.negative_prompts or ())), settings.long_prompt, settings.emphasis)
-        of_inputs = self.model.notices + self._inputs.notices + without_effect(self.model, settings, self._scale)
-        of_loras = tuple(f"{lora.lora.name}: {lora.report}." for lora in self._loras if lora.report.unmatched)
-        return of_inputs + of_loras + texts.notices + read.unknown(self._prompts, settings.emphasis)
+        of_inputs = self._inputs.notices + without_effect(self.model, self.settings, self._scale)
+        return self.model.notices + of_inputs + self._prompts.notices
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Of these notices, those of words that the model never saw."""
+        return self._prompts.unknown
 
     def wrap(self, wrapper: Callable[[Denoise], Denoise]) -> Self:
         """Put a function around the denoiser, outside of guidance and mask: the seam for recorders.
@@ -226,8 +230,8 @@ class Run:
     def _begin(self) -> Iterator[Step]:
         """From words and noise to a solver that waits for its first step. Here everything is put together."""
         settings, model, inputs = self.settings, self.model, self._inputs
-        cond, uncond = conditionings(model, settings, self._scale, inputs, self._prompts, self._loras)
-        noise = start_noise(self.seeds, self._shape) if inputs.latents is None else inputs.latents
+        cond, uncond = conditionings(model, settings, self._scale, inputs, self._prompts)
+        noise = start_noise(self.seeds, self._shape, settings.noise) if inputs.latents is None else inputs.latents
         noise = noise.to(model.device)  # (b 4 h w)
 
         denoiser = Denoiser(self._predict, model.schedule, dtype=model.dtype).for_plan(self.plan)
@@ -253,12 +257,13 @@ class Run:
     def _predict(self, x: Tensor, t: Tensor, cond: Prepared) -> Tensor:
         with self.model.lock:  # so that a run that waits for its turn still hears stop()
             self._check_stop()
-            with applied(self._loras):
+            with applied(self._prompts.loras):
                 return self.model.predict(x, t, cond)
 
     def _keeping_estimates(self, denoise: Denoise) -> Denoise:
         def keep(x: Tensor, sigma: Sigma) -> Tensor:
             self._denoised = denoise(x, sigma)
+            self.estimates_done += 1
             return self._denoised
 
         return keep

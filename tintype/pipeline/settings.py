@@ -61,6 +61,8 @@ class Settings:
     """(low, high) sigma: guidance only within it (arXiv 2404.07724)."""
     seed: int | None = None
     """Of the first picture, 0 to 2**64 - 1; the following ones count up. None: a random one of 32 bits."""
+    noise: Literal["cpu", "philox"] = "cpu"
+    """Whose start noise the seed means: torch's on a CPU, or an NVIDIA GPU's, as A1111's web UI takes by default."""
     sampler: str | None = None
     eta: float | None = None
     """0 to 1: how much fresh noise each step adds. None: the sampler's own."""
@@ -76,6 +78,8 @@ class Settings:
     """By whose arithmetic ``(word:1.3)`` counts."""
     loras: Sequence[tuple[str, float]] = ()
     """LoRA files for this run alone: (name or path, strength)."""
+    embeddings: Sequence[str] = ()
+    """Textual inversions for this run alone, by name or path. Those that a prompt names in its words are found too."""
     original_size: Pair | None = None
     """SDXL: (height, width) that the picture pretends to have had."""
     crop: Pair | None = None
@@ -130,7 +134,12 @@ class Settings:
             raise SettingsError(f"long_prompt is {self.long_prompt!r}; expected 'chunk' or 'truncate'.")
         if self.emphasis not in ("a1111", "comfy"):
             raise SettingsError(f"emphasis is {self.emphasis!r}; expected 'a1111' or 'comfy'.")
+        if self.noise not in ("cpu", "philox"):
+            raise SettingsError(f"noise is {self.noise!r}; expected 'cpu' or 'philox'.")
         self._loras()
+        if isinstance(self.embeddings, str) or not all(isinstance(name, str) and name for name in self.embeddings):
+            raise SettingsError(f"embeddings is {self.embeddings!r}; expected names or paths: ['style.safetensors'].")
+        self._set("embeddings", tuple(self.embeddings))
         for name in ("sampler", "image_sha256", "mask_sha256", "latents_sha256"):
             if not isinstance(getattr(self, name), str | None):
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; expected a string.")

@@ -11,14 +11,18 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tintype.adapters.lora import Attached, Lora, attach, find_lora, load_lora, lora_folders
+from tintype.adapters.lora import Attached, Lora, attach, load_lora
+from tintype.adapters.places import embedding_folders, find_embedding, find_lora, lora_folders
+from tintype.adapters.textual_inversion import AttachedEmbedding, attach_embedding
 from tintype.diffusion import Schedule
 from tintype.errors import TintypeError
 from tintype.images import Source, to_image
 from tintype.models import Autoencoder, Prepared, UNet
 from tintype.pipeline.finite import require_finite
+from tintype.pipeline.origin import Origin
 from tintype.pipeline.run import Run
 from tintype.pipeline.settings import Defaults, Settings
+from tintype.speed import tile
 from tintype.text.conditioner import Conditioner
 from tintype.types import Conditioning
 
@@ -28,7 +32,9 @@ class StableDiffusion:
 
     ``lock`` is held during each call of a network and at no other time, so that several runs, from several threads,
     take turns on one model. It is reentrant: who records a call may hold it around the call. ``source`` is the file
-    or folder that the weights came from, where there is one; ``notices`` what should be said of it.
+    or folder that the weights came from, where there is one, and ``origin`` all its files and how they were read;
+    ``notices`` what should be said of it. ``tiling`` says which pictures go through the autoencoder in tiles, to save
+    memory: those above 768x768; None is for none.
     """
 
     def __init__(
@@ -48,7 +54,9 @@ class StableDiffusion:
         self.name = name
         self.defaults = defaults or Defaults()
         self.source: Path | None = None
+        self.origin: Origin | None = None
         self.notices: tuple[str, ...] = ()
+        self.tiling: tile.Tiling | None = tile.Tiling()
         self.lock = threading.RLock()
         self._closed = False
 
@@ -79,6 +87,24 @@ class StableDiffusion:
             lora = load_lora(find_lora(str(lora), self.lora_folders))
         with self.lock:
             return attach(self.networks, lora, scale)
+
+    def embed(self, embedding: str | Path, word: str | None = None) -> AttachedEmbedding:
+        """Let a word of prompts stand for a textual inversion until it is detached: a file, or a name.
+
+        ``word`` None is the file's own, or its name. A run knows those in ``embedding_folders`` by their names unasked.
+
+        Raises:
+            CheckpointError: it is not found, no embedding, or made for another family.
+            SettingsError: the word is empty, or stands for another embedding.
+        """
+        path = find_embedding(str(embedding), self.embedding_folders)
+        with self.lock:
+            return attach_embedding(self.conditioner, path, word)
+
+    @property
+    def embedding_folders(self) -> list[Path]:
+        """Where textual inversions are looked for by name."""
+        return embedding_folders(self.source)
 
     @property
     def lora_folders(self) -> list[Path]:
@@ -155,7 +181,7 @@ class StableDiffusion:
         """
         weight = self.autoencoder.quant_conv.weight
         with self.turn():
-            posterior = self.autoencoder.encode(pixels.to(weight.device, weight.dtype))
+            posterior = tile.encode(self.autoencoder, pixels.to(weight.device, weight.dtype), self.tiling)
             raw = posterior.mean if noise is None else posterior.sample(noise.to(weight.device, weight.dtype))
         latents = raw.float() * self.autoencoder.config.scaling_factor
         require_finite(latents, "autoencoder", weight.dtype)
@@ -170,7 +196,7 @@ class StableDiffusion:
         weight = self.autoencoder.quant_conv.weight
         raw = latents.to(weight.device) / self.autoencoder.config.scaling_factor
         with self.turn():
-            pixels = self.autoencoder.decode(raw.to(weight.dtype))
+            pixels = tile.decode(self.autoencoder, raw.to(weight.dtype), self.tiling)
         require_finite(pixels, "autoencoder", weight.dtype)
         return pixels.float()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,10 +18,11 @@ from tintype.scenes import Scene, complete, draw
 from tintype.training.chain import Chain
 from tintype.training.draws import Draw
 from tintype.training.latents import encode_pictures
+from tintype.training.measures import bicubic, found_among, psnr
 from tintype.training.pictures import scene_of, to_signed
 from tintype.training.shards import Shards
 from tintype.training.tasks import DiffusionTask
-from tintype.training.tasks.contrastive import token_ids
+from tintype.training.words import token_ids
 
 UNSEEN_SEED = 1_000_003
 """Scenes for measuring come from a series of their own, so that none was trained on."""
@@ -50,26 +50,17 @@ def measure(chain: Chain, num_scenes: int = 256) -> dict[str, Any]:
 def _autoencoder_psnr(chain: Chain, pixels: Tensor) -> float:
     model = chain.autoencoder().eval()
     rebuilt = torch.cat([model.decode(model.encode(to_signed(part)).mean) for part in pixels.split(16)])
-    return psnr(rebuilt.clamp(-1, 1), to_signed(pixels))
+    return psnr(rebuilt.clamp(-1, 1), to_signed(pixels)).mean().item()
 
 
 def _bicubic_psnr(chain: Chain, pixels: Tensor) -> float:
-    """The picture shrunk to about as many numbers as its latents have (colours included), and enlarged again."""
     config = chain.recipe.autoencoder.autoencoder
-    side = round(chain.recipe.size / config.factor * math.sqrt(config.latent_channels / 3))
     x = to_signed(pixels)
-    small = nn.functional.interpolate(x, size=(side, side), mode="bicubic", antialias=True)
-    return psnr(nn.functional.interpolate(small, size=x.shape[2:], mode="bicubic").clamp(-1, 1), x)
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Peak signal to noise of pictures in [-1, 1], (n 3 H W), in dB, averaged over pictures."""
-    errors = (a - b).square().flatten(1).mean(1)  # (n,)
-    return (10 * torch.log10(4 / errors)).mean().item()
+    return psnr(bicubic(x, config.factor, config.latent_channels), x).mean().item()
 
 
 def _retrieval(chain: Chain, pixels: Tensor, scenes: list[Scene]) -> float:
-    """How often a picture finds its own full caption among all of them (equal captions count as its own)."""
+    """How often a picture finds its own full caption among all of them."""
     clip: CLIP = chain.clip().eval()
     captions = [complete(scene) for scene in scenes]
     ids = token_ids(chain.tokenizer(), captions)
@@ -77,8 +68,7 @@ def _retrieval(chain: Chain, pixels: Tensor, scenes: list[Scene]) -> float:
         *(clip(normalize_pixels(to_signed(p)), i) for p, i in zip(pixels.split(32), ids.split(32), strict=True)),
         strict=True,
     )
-    found = (torch.cat(image) @ torch.cat(text).T).argmax(dim=1).tolist()  # (n n) -> n
-    return sum(captions[j] == captions[i] for i, j in enumerate(found)) / len(scenes)
+    return sum(found_among(torch.cat(image) @ torch.cat(text).T, captions)) / len(scenes)
 
 
 def _denoiser_losses(chain: Chain, pixels: Tensor, scenes: list[Scene]) -> dict[str, float]:
@@ -103,6 +93,25 @@ def write_card(chain: Chain, folder: Path, measured: dict[str, Any]) -> None:
     (folder / "measured.json").write_text(json.dumps(measured, indent=1) + "\n")
     plot_curves(chain, folder / "curves.png")
     (folder / "README.md").write_text(_card(chain, seen, measured))
+
+
+def write_card_of_data(chain: Chain, folder: Path) -> None:
+    """README.md, recipe.json and curves.png into the folder of a model that was trained on anybody's pictures."""
+    seen = {stage: _last(chain.folder / stage)["seen"] for stage in STAGES}
+    (folder / "recipe.json").write_text(json.dumps(asdict(chain.recipe) | {"seen": seen}, indent=1) + "\n")
+    plot_curves(chain, folder / "curves.png")
+    lines = [
+        f"# {chain.folder.name}",
+        "",
+        f"Pictures of {chain.recipe.size}x{chain.recipe.size} from words, trained from random weights by",
+        f"`tintype train` on {chain.num_pictures} pictures with captions. Pictures seen, repeats counted:",
+        f"CLIP {seen['clip']:,}, autoencoder {seen['autoencoder']:,} crops, UNet {seen['denoiser']:,}.",
+        "Nothing was held out of training, so nothing here is",
+        "measured on pictures that it never saw.",
+        "",
+        "![Training curves](curves.png)",
+    ]
+    (folder / "README.md").write_text("\n".join(lines) + "\n")
 
 
 def _card(chain: Chain, seen: dict[str, int], measured: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,18 +22,23 @@ from tintype.models import CLIP, Autoencoder, TextEncoder, UNet
 from tintype.pipeline.settings import Defaults
 from tintype.pipeline.stable_diffusion import StableDiffusion
 from tintype.scenes import caption, known_words
+from tintype.scenes.vocabulary import split_words
 from tintype.text.conditioner import Conditioner, Tower
 from tintype.text.tokenizer import Tokenizer
 from tintype.text.vocabulary import Vocabulary
 from tintype.training.draws import Draw
 from tintype.training.latents import cache_latents, measure_scaling_factor
 from tintype.training.loop import Training
-from tintype.training.pictures import DrawnScenes, draw_scenes, scene_of
+from tintype.training.pictures import DrawnScenes, Pictures, draw_scenes, scene_of
+from tintype.training.prepare import Preparation, prepare_latents, prepare_pixels
 from tintype.training.recipes import AutoencoderRecipe, ChainRecipe, ClipRecipe, DenoiserRecipe
 from tintype.training.shards import Shards
+from tintype.training.sources import PictureSource, open_source
 from tintype.training.state import load_newest_state
+from tintype.training.stored import StoredLatents, StoredPictures
 from tintype.training.tasks import ContrastiveTask, DiffusionTask, ReconstructionTask
 from tintype.training.tasks.contrastive import initialize
+from tintype.training.words import OneTower
 
 CAPTIONS_FOR_TOKENIZER = 20_000
 
@@ -45,9 +51,24 @@ class Chain:
     def __init__(self, recipe: ChainRecipe, folder: Path) -> None:
         self.recipe, self.folder = recipe, folder
 
+    @cached_property
+    def source(self) -> PictureSource | None:
+        """Anybody's pictures, where the recipe names a place; None where scenes are drawn."""
+        return None if self.recipe.data is None else open_source(self.recipe.data)
+
+    @property
+    def num_pictures(self) -> int:
+        """How many there are to prepare, those that cannot be read included."""
+        return self.recipe.pictures if self.source is None else len(self.source.items)
+
+    def _preparation(self) -> Preparation:
+        return Preparation(size=self.recipe.size, flip=self.recipe.flip, seed=self.recipe.seed)
+
     def draw_pictures(self, *, part: int = 0, parts: int = 1) -> Iterator[int]:
-        """Draw the scenes; yields how many are ready."""
+        """Draw the scenes, or bring anybody's pictures to size; yields how many are ready."""
         recipe = self.recipe
+        if self.source is not None:
+            return prepare_pixels(self.folder / "pictures", self.source, self._preparation(), part=part, parts=parts)
         return draw_scenes(
             self.folder / "pictures",
             recipe.pictures,
@@ -65,6 +86,9 @@ class Chain:
         return tokenizer
 
     def _captions(self) -> Iterator[str]:
+        if self.source is not None:
+            yield from (caption for item in self.source.items for caption in item.captions)
+            return
         for index in range(CAPTIONS_FOR_TOKENIZER):
             scene = scene_of(self.recipe.seed, index, self.recipe.vocabulary)
             yield caption(scene, Draw(self.recipe.seed, 0, index).rng("caption"))
@@ -82,10 +106,11 @@ class Chain:
         return Training(ReconstructionTask(model, self._pictures(), recipe), recipe, self.folder / "autoencoder")
 
     def cache_latents(self, *, part: int = 0, parts: int = 1) -> Iterator[int]:
-        """Encode the drawn pictures; yields how many are ready."""
-        return cache_latents(
-            self.folder / "latents", self._pictures(), self.autoencoder().eval(), part=part, parts=parts
-        )
+        """Encode the pictures; yields how many are ready."""
+        folder, encoder = self.folder / "latents", self.autoencoder().eval()
+        if self.source is not None:
+            return prepare_latents(folder, self.source, self._preparation(), encoder, part=part, parts=parts)
+        return cache_latents(folder, DrawnScenes(self.folder / "pictures"), encoder, part=part, parts=parts)
 
     def denoiser_training(self, recipe: DenoiserRecipe, name: str = "denoiser") -> Training:
         """The noise predictor on the latents, told what the text tower makes of their captions.
@@ -97,15 +122,9 @@ class Chain:
 
     def diffusion_task(self, recipe: DenoiserRecipe, unet: UNet, latents: Shards) -> DiffusionTask:
         """What the noise predictor learns: the loss on some latents, told what the text tower makes of their words."""
-        return DiffusionTask(
-            unet,
-            latents,
-            self.scaling_factor(),
-            self.text_encoder(),
-            self.tokenizer(),
-            self.schedule(recipe),
-            recipe,
-        )
+        examples = StoredLatents(latents, self.scaling_factor(), factor=self.recipe.autoencoder.autoencoder.factor)
+        words = OneTower(self.text_encoder(), self.tokenizer())
+        return DiffusionTask(unet, examples, words, self.schedule(recipe), recipe)
 
     def scaling_factor(self) -> float:
         """What brings this autoencoder's latents to unit size."""
@@ -113,7 +132,12 @@ class Chain:
 
     def schedule(self, recipe: DenoiserRecipe) -> Schedule:
         """Stable Diffusion's betas, and what this network predicts."""
-        return Schedule.scaled_linear(prediction=recipe.prediction, spacing="trailing", sampler="ddim")
+        return Schedule.scaled_linear(
+            prediction=recipe.prediction,
+            spacing="trailing",
+            sampler="ddim",
+            zero_terminal_snr=recipe.zero_terminal_snr,
+        )
 
     def text_encoder(self) -> TextEncoder:
         """The text tower as trained so far, without its projection, as Stable Diffusion 1 has it."""
@@ -142,18 +166,26 @@ class Chain:
         recipe = self.recipe
         autoencoder = self.autoencoder()
         autoencoder.config = replace(autoencoder.config, scaling_factor=self.scaling_factor())
-        attributes = {kind: tuple(map(str, names)) for kind, names in asdict(recipe.vocabulary).items()}
         return StableDiffusion(
             self.unet().eval(),
             autoencoder.eval(),
             Conditioner(
                 Tower(self.tokenizer(), self.text_encoder()),
-                vocabulary=Vocabulary(known_words(recipe.vocabulary), attributes),
+                vocabulary=self._vocabulary(),
             ),
             self.schedule(recipe.denoiser),
             name=self.folder.name,
             defaults=Defaults(width=recipe.size, height=recipe.size, steps=20, guidance_scale=4.0),
         )
+
+    def _vocabulary(self) -> Vocabulary:
+        """The words that the captions can have."""
+        if self.source is not None:
+            words = {word for caption in self._captions() for word in split_words(caption)}
+            return Vocabulary(tuple(sorted(words)))
+        drawn = self.recipe.vocabulary
+        attributes = {kind: tuple(map(str, names)) for kind, names in asdict(drawn).items()}
+        return Vocabulary(known_words(drawn), attributes)
 
     def _new_clip(self) -> CLIP:
         """Both towers, the text tower as large as the tokenizer turned out."""
@@ -171,8 +203,9 @@ class Chain:
         folder = self.folder / "tokenizer"
         return Tokenizer.load(folder) if folder.exists() else self.train_tokenizer()
 
-    def _pictures(self) -> DrawnScenes:
-        return DrawnScenes(self.folder / "pictures")
+    def _pictures(self) -> Pictures:
+        folder = self.folder / "pictures"
+        return DrawnScenes(folder) if self.source is None else StoredPictures(folder, flip=self.recipe.flip)
 
     def _latents(self) -> Shards:
         return Shards.open(self.folder / "latents")

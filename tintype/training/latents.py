@@ -9,19 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tintype.checkpoints.load import has_bf16
 from tintype.models import Autoencoder
+from tintype.training.draws import Draw
 from tintype.training.pictures import DrawnScenes, to_signed
 from tintype.training.shards import Shards, write_shards
 
-ENCODE_BATCH = 50
+ENCODE_PIXELS = 50 * 128 * 128  # that go through the encoder together
 
 
 @torch.no_grad()
 def encode_pictures(pixels: Tensor, autoencoder: Autoencoder) -> Tensor:
     """(n 3 H W) uint8 -> raw latents (n c h w) bf16: the mean, which differs from a draw by very little."""
     device = next(autoencoder.parameters()).device
-    with torch.autocast(device.type, torch.bfloat16):
-        parts = [autoencoder.encode(to_signed(part.to(device))).mean for part in pixels.split(ENCODE_BATCH)]
+    batch = max(1, ENCODE_PIXELS // pixels[0, 0].numel())
+    with torch.autocast(device.type, torch.bfloat16, has_bf16(device)):
+        parts = [autoencoder.encode(to_signed(part.to(device))).mean for part in pixels.split(batch)]
     return torch.cat(parts).to("cpu", torch.bfloat16)
 
 
@@ -31,7 +34,7 @@ def cache_latents(
     """Encode all pictures into shards under ``folder``; yields how many are ready."""
 
     def make(numbers: range) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-        pixels = torch.stack([pictures.pixels(number) for number in numbers])
+        pixels = torch.stack([pictures.pixels(Draw(0, 0, number)) for number in numbers])
         records = [pictures.shards.records[number] for number in numbers]
         return {"latents": encode_pictures(pixels, autoencoder)}, records
 
@@ -43,5 +46,12 @@ def measure_scaling_factor(shards: Shards) -> float:
 
     Rombach et al. 2021 (arXiv 2112.10752), appendix G, on a first batch; here on up to 20 shards.
     """
-    sample = torch.cat([tensors["latents"].float() for tensors in shards.tensors[:20]])
+    sample = torch.cat(
+        [
+            latents.float().flatten()
+            for tensors in shards.tensors[:20]
+            for name, latents in tensors.items()
+            if name.startswith("latents")
+        ]
+    )
     return 1 / sample.square().mean().sqrt().item()

@@ -11,7 +11,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from tintype.checkpoints.load import has_bf16
 from tintype.errors import TrainingError
 from tintype.models import attend_by_matmul, attend_with
 from tintype.training.draws import Draw, visits
@@ -36,6 +37,16 @@ class Task(Protocol):
     @property
     def model(self) -> nn.Module:
         """The network whose weights are learnt."""
+        ...
+
+    @property
+    def network(self) -> nn.Module:
+        """What computes: the model, or what the model is attached to."""
+        ...
+
+    @property
+    def shapes(self) -> Sequence[int] | None:
+        """The bucket of each picture; None where all are of one size."""
         ...
 
     @property
@@ -106,7 +117,8 @@ class Training:
         while self.seen < recipe.pictures and not self._stop.is_set():
             started = time.perf_counter()
             stop = min(self.seen + recipe.batch_size, recipe.pictures)
-            batch = self.task.batch(visits(recipe.seed, self.task.num_pictures, self.seen, stop))
+            task = self.task
+            batch = task.batch(visits(recipe.seed, task.num_pictures, self.seen, stop, task.shapes))
             loss, metrics, grad_norm = self._gradient(batch)
             lr = recipe.lr_at(self.seen)
             if math.isfinite(loss) and math.isfinite(grad_norm):
@@ -147,9 +159,10 @@ class Training:
 
     def _gradient(self, batch: Any) -> tuple[float, dict[str, float], float]:
         model = self.task.model
-        device = next(model.parameters()).device.type
+        device = next(model.parameters()).device
+        bf16 = has_bf16(device) if self.recipe.bf16 is None else self.recipe.bf16
         self.optimizer.zero_grad()
-        with attend_with(model, attend_by_matmul), torch.autocast(device, torch.bfloat16, self.recipe.bf16):
+        with attend_with(self.task.network, attend_by_matmul), torch.autocast(device.type, torch.bfloat16, bf16):
             loss, metrics = self.task.loss(batch)
             loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), self.recipe.clip_norm)

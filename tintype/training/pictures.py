@@ -16,11 +16,11 @@ from tintype.training.shards import Shards, write_shards
 
 
 class Pictures(Protocol):
-    """A data set: pixels by number, and words for a visit (the same picture may be worded anew each time)."""
+    """A data set: what a visit to a picture sees of it, and its words (the same picture may be worded anew)."""
 
     def __len__(self) -> int: ...
 
-    def pixels(self, index: int) -> Tensor:
+    def pixels(self, draw: Draw) -> Tensor:
         """(3 H W) uint8."""
         ...
 
@@ -38,9 +38,9 @@ class DrawnScenes:
     def __len__(self) -> int:
         return len(self.shards)
 
-    def pixels(self, index: int) -> Tensor:
+    def pixels(self, draw: Draw) -> Tensor:
         """(3 H W) uint8."""
-        return self.shards.tensor("pixels", index)
+        return self.shards.tensor("pixels", draw.index)
 
     def scene(self, index: int) -> Scene:
         """The exact labels of a picture."""

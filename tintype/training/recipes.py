@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import math
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -30,7 +32,7 @@ class Recipe:
     ema: float | None = None  # decay per step; None keeps no average
     seed: int = 0
     save_every: int = 20_000  # pictures
-    bf16: bool = True  # compute in bf16, weights and optimizer in fp32
+    bf16: bool | None = None  # compute in bf16, weights and optimizer in fp32; None: where the device has it natively
 
     def lr_at(self, seen: int) -> float:
         """The learning rate after ``seen`` pictures."""
@@ -58,13 +60,37 @@ class AutoencoderRecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenoiserRecipe(Recipe):
+class NoiseRecipe(Recipe):
+    """What all trainings of noise prediction share."""
+
+    weighting: str | None = None  # None | "min_snr"
+    caption_dropout: float = 0.1  # share of pictures shown without their caption, for guidance
+    offset_noise: float = 0.0  # how much of the noise is one number for a whole channel
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserRecipe(NoiseRecipe):
     """Noise prediction in latents, steered by text."""
 
     unet: UNetConfig
     prediction: str = "v"  # "eps" | "v" | "x0"
-    weighting: str | None = None  # None | "min_snr"
-    caption_dropout: float = 0.1  # share of pictures shown without their caption, for guidance
+    zero_terminal_snr: bool = False  # the last timestep is all noise; not with eps
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraRecipe(NoiseRecipe):
+    """A LoRA for a model that is there: on the transformers of its UNet, and where asked for on more."""
+
+    rank: int = 8
+    alpha: float | None = None  # None: as large as the rank
+    text_encoder: bool = False
+    convolutions: bool = False
+    size: int | None = None  # of pictures, by their area; None: as the model draws
+    buckets: bool = True  # pictures keep their shape, about
+    crops: int = 1  # places of each picture, chosen beforehand
+    flip: bool = False
+    max_broken: float = 0.05  # share of pictures that may be unreadable
+    checkpointing: bool = False  # blocks are computed twice and not remembered: less memory, a third more work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +105,27 @@ class ChainRecipe:
     autoencoder: AutoencoderRecipe
     denoiser: DenoiserRecipe
     seed: int = 0
+    data: str | None = None  # a place of pictures with captions to learn from; None: scenes are drawn
+    flip: bool = False  # of those pictures: each is seen as it is and mirrored
+
+    def of_data(self, data: str, size: int | None = None, flip: bool = False) -> ChainRecipe:
+        """The same networks and dials for anybody's pictures, squares of ``size`` pixels.
+
+        SettingsError for a size that the networks cannot halve often enough.
+        """
+        size = size or self.size
+        patch, factor = self.clip.image.patch_size, self.autoencoder.autoencoder.factor
+        grid = math.lcm(patch, factor * 2 ** (len(self.denoiser.unet.channels) - 1))
+        if size < grid or size % grid:
+            raise SettingsError(f"size is {size}; expected a multiple of {grid}, which this recipe's networks divide.")
+        return replace(
+            self,
+            data=data,
+            size=size,
+            flip=flip,
+            clip=replace(self.clip, image=replace(self.clip.image, image_size=size)),
+            autoencoder=replace(self.autoencoder, crop=min(self.autoencoder.crop, size)),
+        )
 
 
 SMALL = ChainRecipe(
@@ -172,6 +219,22 @@ TINY = ChainRecipe(
 CHAINS = {"small": SMALL, "tiny": TINY}
 """The recipes by name."""
 
+LORAS = {
+    "box": LoraRecipe(pictures=3_200, batch_size=8, lr=1e-3, warmup=160, cooldown=800, weighting="min_snr", ema=0.99),
+    "sd": LoraRecipe(
+        pictures=6_000,
+        batch_size=4,
+        lr=2e-4,
+        warmup=400,
+        cooldown=2_000,
+        rank=16,
+        weighting="min_snr",
+        checkpointing=True,
+    ),
+    "tiny": LoraRecipe(pictures=64, batch_size=4, lr=3e-3, warmup=0, rank=4),
+}
+"""LoRA recipes by name: for the model in the box, for Stable Diffusion 1, 2 and XL, and a try of seconds."""
+
 R = TypeVar("R", bound=Recipe)
 
 
@@ -199,15 +262,17 @@ def _read_bool(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _read_optional(read: type) -> Any:
+def _read_optional(read: Callable[[str], Any]) -> Any:
     return lambda text: None if text.lower() == "none" else read(text)
 
 
 _READERS: dict[Any, Any] = {
     int: int,
+    int | None: _read_optional(int),
     float: float,
     str: str,
     bool: _read_bool,
+    bool | None: _read_optional(_read_bool),
     float | None: _read_optional(float),
     str | None: _read_optional(str),
 }

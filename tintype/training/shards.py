@@ -3,6 +3,9 @@
 A shard is two files, ``00012.safetensors`` and ``00012.jsonl``, written under another name and renamed, the tensors
 last. Writing is idempotent: shards that are there are not made again, so work that was interrupted continues, and
 several machines can share it (each makes its own ``i`` of ``n``).
+
+Pictures of one size are rows of one tensor, ``pixels``; pictures of any size are tensors of their own, ``pixels/17``
+for the one of the 17th line. A line that says ``skipped`` is a picture that could not be read and has no tensor.
 """
 
 from __future__ import annotations
@@ -25,16 +28,18 @@ MakeShard = Callable[[range], tuple[dict[str, Tensor], list[dict[str, Any]]]]
 """Picture numbers -> tensors whose first dimension counts them, and a JSON-able record of each."""
 
 
-def write_shards(folder: Path, num_pictures: int, make: MakeShard, *, part: int = 0, parts: int = 1) -> Iterator[int]:
+def write_shards(
+    folder: Path, num_pictures: int, make: MakeShard, *, part: int = 0, parts: int = 1, per_shard: int = PER_SHARD
+) -> Iterator[int]:
     """Make those shards of ``num_pictures`` pictures that are not there; yields how many pictures are ready.
 
     ``part`` of ``parts`` makes only every parts-th shard, beginning with number ``part``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for number, start in enumerate(range(0, num_pictures, PER_SHARD)):
+    for number, start in enumerate(range(0, num_pictures, per_shard)):
         if number % parts != part:
             continue
-        pictures = range(start, min(start + PER_SHARD, num_pictures))
+        pictures = range(start, min(start + per_shard, num_pictures))
         target = folder / f"{number:05d}.safetensors"
         if not target.exists():
             tensors, records = make(pictures)
@@ -52,6 +57,7 @@ class Shards:
 
     tensors: list[dict[str, Tensor]]
     records: list[dict[str, Any]]
+    places: tuple[tuple[int, int], ...] = ()  # (shard, line) of each picture; none: shards of PER_SHARD, all full
 
     @classmethod
     def open(cls, folder: Path) -> Shards:
@@ -59,13 +65,24 @@ class Shards:
         files = sorted(folder.glob("[0-9]*.safetensors"))
         if not files:
             raise TrainingError(f"No data in {folder}: expected files like 00000.safetensors.")
-        lines = [line for file in files for line in file.with_suffix(".jsonl").read_text().splitlines()]
-        return cls([load_file(file) for file in files], [json.loads(line) for line in lines])
+        records, places = [], []
+        for number, file in enumerate(files):
+            for line, record in enumerate(read_records(file.with_suffix(".jsonl"))):
+                if "skipped" not in record:
+                    records.append(record)
+                    places.append((number, line))
+        return cls([load_file(file) for file in files], records, tuple(places))
 
     def __len__(self) -> int:
         return len(self.records)
 
     def tensor(self, name: str, index: int) -> Tensor:
         """The tensor of one picture, a view."""
-        number, offset = divmod(index, PER_SHARD)
-        return self.tensors[number][name][offset]
+        number, line = self.places[index] if self.places else divmod(index, PER_SHARD)
+        tensors = self.tensors[number]
+        return tensors[name][line] if name in tensors else tensors[f"{name}/{line}"]
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The lines of a shard's JSON."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,10 +165,34 @@ def test_files_that_are_none(tmp_path, names, expected):
 
 def test_unused_tensors_are_told(networks, tmp_path):
     save_lora(tmp_path / "a.safetensors", random_deltas(networks, 0), networks)
-    more = {"bundle_emb.word.string_to_param.*": torch.zeros(1, 16)}
+    more = {"some.note": torch.zeros(1, 16)}
     save_file(load_file(tmp_path / "a.safetensors") | more, tmp_path / "b.safetensors")
     report = attach(networks, load_lora(tmp_path / "b.safetensors")).report
     assert report.unmatched == tuple(more) and "1 not matched" in str(report)
+
+
+def test_the_projection_of_sdxls_second_tower(networks, tmp_path):
+    """``lora_te2_text_projection``, and PEFT's name of it, change the pooled feature and nothing else."""
+    text = replace(networks["text_encoder"].config, projection_dim=16)
+    networks = networks | {"text_encoder_2": TextEncoder(text)}
+    tower, ids = networks["text_encoder_2"], torch.tensor([[1, 2, 3, 19]])
+    up, down = torch.randn(16, 2), torch.randn(2, 16)
+    with torch.no_grad():
+        before = tower(ids)
+        weight = tower.projection.weight + 0.5 * up @ down
+        end = before.final[:, 3]
+    for names in (
+        ("lora_te2_text_projection.lora_up", "lora_te2_text_projection.lora_down"),
+        ("text_encoder_2.text_projection.lora_B", "text_encoder_2.text_projection.lora_A"),
+    ):
+        save_file({f"{name}.weight": t for name, t in zip(names, (up, down), strict=True)}, tmp_path / "p.safetensors")
+        attached = attach(networks, load_lora(tmp_path / "p.safetensors"), 0.5)
+        assert attached.report.matched == {"text_encoder_2": 1}
+        with torch.no_grad():
+            after = tower(ids)
+        torch.testing.assert_close(after.pooled, end @ weight.T, atol=1e-4, rtol=1e-4)
+        assert torch.equal(after.final, before.final)
+        attached.detach()
 
 
 def test_tags():
@@ -206,6 +231,24 @@ def test_a_run_has_its_own(box, monkeypatch):
     assert torch.equal(sd.text2img("a red house", **settings).latents, by_tag.latents)
     attached.detach()
     assert torch.equal(sd.text2img("a red house", **settings).latents, plain)
+
+
+def test_words_that_come_with_a_lora(box, tmp_path):
+    """``bundle_emb.``: the run that asks for the LoRA knows the word, and no other run does."""
+    sd, folder = box
+    width = sd.conditioner.towers[0].encoder.config.dim
+    words = {"bundle_emb.zorb.string_to_param.*": torch.randn(2, width)}
+    save_file(load_file(folder / "style.safetensors") | words, tmp_path / "bundle.safetensors")
+    settings = {"seed": 3, "steps": 2}
+    alone = sd.text2img("a red house zorb", loras=[(str(folder / "style.safetensors"), 0.5)], **settings)
+    run = sd.text2img("a red house zorb", loras=[(str(tmp_path / "bundle.safetensors"), 0.5)], **settings)
+    assert any("zorb" in notice for notice in alone.notices) and run.notices == ()
+    assert not torch.equal(run.latents, alone.latents)
+    assert "zorb" not in sd.conditioner.towers[0].tokenizer.added
+    wrong = {"bundle_emb.zorb.clip_l": torch.randn(2, 768), "bundle_emb.zorb.clip_g": torch.randn(2, 1280)}
+    save_file(load_file(folder / "style.safetensors") | wrong, tmp_path / "wrong.safetensors")
+    with pytest.raises(CheckpointError, match="embedding for SDXL"):
+        sd.text2img("a red house zorb", loras=[(str(tmp_path / "wrong.safetensors"), 0.5)], **settings)
 
 
 def test_names_that_are_not_there(box, monkeypatch):

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
-from tintype.adapters.textual_inversion import attach_embedding, find_embeddings, load_embedding
+import tintype
+from tintype.adapters.places import embedding_folders, find_embeddings
+from tintype.adapters.textual_inversion import attach_embedding, load_embedding
+from tintype.cli import app
 from tintype.errors import CheckpointError, SettingsError
 from tintype.models import TextEncoder, TextEncoderConfig
 from tintype.text.conditioner import Conditioner, Tower
@@ -48,13 +54,37 @@ def written(form: str, folder: Path) -> Path:
         save_file({"emb_params": VECTORS}, path)
     else:
         content = a1111 | {"string_to_param": {"*": {"TORCHTENSOR": VECTORS.tolist()}}}
+        if form == "pixels-png":
+            into_pixels(content, Image.radial_gradient("L").convert("RGB").resize((48, 32))).save(path)
+            return path
         info = PngInfo()
         info.add_text("sd-ti-embedding", base64.b64encode(json.dumps(content).encode()).decode())
         Image.new("RGB", (8, 8)).save(path, pnginfo=info)
     return path
 
 
-FORMS = ["a1111-pt", "module-pt", "hf-bin", "hf-safetensors", "scripts-safetensors", "a1111-png"]
+def into_pixels(content: dict, picture: Image.Image) -> Image.Image:
+    """As A1111's web UI writes it: lower halves of bytes at the left, upper at the right, over a pattern."""
+    packed = np.frombuffer(zlib.compress(json.dumps(content).encode(), 9), np.uint8)
+    height = picture.height
+    packed = np.resize(packed, -(-packed.size // (3 * height)) * 3 * height)  # repeated until it fills the block
+    numbers, state = [], 0
+    for _ in range(packed.size):
+        state = (state * 1664525 + 1013904223) % (1 << 32)
+        numbers.append(state % 255 & 15)
+    pattern = np.random.default_rng(0).integers(1, 16, packed.size) << 4
+    sides = [
+        Image.fromarray(((half ^ np.array(numbers)) | pattern).astype(np.uint8).reshape(height, -1, 3))
+        for half in (packed & 15, packed >> 4)
+    ]
+    whole = Image.new("RGB", (picture.width + 2 * sides[0].width + 2, height))
+    whole.paste(sides[0], (0, 0))
+    whole.paste(picture, (sides[0].width + 1, 0))
+    whole.paste(sides[1], (sides[0].width + picture.width + 2, 0))
+    return whole
+
+
+FORMS = ["a1111-pt", "module-pt", "hf-bin", "hf-safetensors", "scripts-safetensors", "a1111-png", "pixels-png"]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -100,6 +130,19 @@ def test_a_pair_for_two_towers(tmp_path):
     handle.detach()
 
 
+def test_the_text_ends_where_it_ends(tmp_path):
+    """Ids of embeddings are the largest, so that "the largest id is the end" would find the wrong place."""
+    conditioner = Conditioner(tower())
+    encoder, tokenizer = conditioner.towers[0].encoder, conditioner.towers[0].tokenizer
+    handle = attach_embedding(conditioner, written("a1111-pt", tmp_path))
+    ids = torch.tensor([part.ids for part in chunk("style boat", tokenizer).chunks])
+    end = ids[0].tolist().index(tokenizer.end)
+    assert ids.argmax() < end
+    features = encoder(ids)
+    torch.testing.assert_close(features.pooled, features.final[:, end])
+    handle.detach()
+
+
 def test_what_does_not_fit_is_refused(tmp_path):
     conditioner = Conditioner(tower())
     save_file({"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}, tmp_path / "xl.safetensors")
@@ -108,6 +151,18 @@ def test_what_does_not_fit_is_refused(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
     with pytest.raises(CheckpointError, match="without an embedding"):
         load_embedding(tmp_path / "plain.png")
+    for name, picture in {
+        "black": Image.new("RGB", (64, 64)),
+        "bars": Image.fromarray(np.tile(np.array([9, 9, 0, 9, 9, 0, 9, 9], np.uint8)[None, :, None], (8, 1, 3))),
+        "gradient": Image.linear_gradient("L"),
+    }.items():
+        picture.save(tmp_path / f"{name}.png")
+        with pytest.raises(CheckpointError, match="without an embedding"):
+            load_embedding(tmp_path / f"{name}.png")
+    bomb = into_pixels({"string_to_param": "0" * 40_000_000}, Image.new("RGB", (8, 64), "red"))
+    bomb.save(tmp_path / "bomb.png")
+    with pytest.raises(CheckpointError, match="more than any embedding"):
+        load_embedding(tmp_path / "bomb.png")
     save_file({"a": VECTORS, "b": VECTORS + 1}, tmp_path / "two.safetensors")
     with pytest.raises(CheckpointError, match="expected one tensor"):
         load_embedding(tmp_path / "two.safetensors")
@@ -115,3 +170,81 @@ def test_what_does_not_fit_is_refused(tmp_path):
     attach_embedding(conditioner, path)
     with pytest.raises(SettingsError, match="already"):
         attach_embedding(conditioner, path)
+
+
+@pytest.fixture
+def box(tmp_path, monkeypatch):
+    """The model in the box, in a folder whose ``embeddings`` hold one that fits it and one that does not."""
+    monkeypatch.chdir(tmp_path)
+    sd = tintype.load(dtype=torch.float32)
+    (tmp_path / "embeddings").mkdir()
+    generator = torch.Generator().manual_seed(0)
+    dim = sd.conditioner.towers[0].encoder.config.dim
+    save_file({"emb_params": torch.randn(2, dim, generator=generator)}, "embeddings/Dreamy.safetensors")
+    Image.new("RGB", (8, 8)).save("embeddings/Dreamy.png")  # only shows what it looks like
+    save_file({"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}, "embeddings/wide.safetensors")
+    return sd
+
+
+def test_a_run_knows_the_words_of_the_folder(box):
+    settings = {"seed": 1, "steps": 2}
+    table = box.conditioner.towers[0].encoder.token_embedding.weight.clone()
+    run = box.text2img("a red house, (dreamy:1.2)", **settings)
+    assert run.notices == (f"'Dreamy' in the prompt stands for the embedding {Path('embeddings/Dreamy.safetensors')}.",)
+    handle = box.embed("embeddings/Dreamy.safetensors", "word")
+    by_hand = box.text2img("a red house, (word:1.2)", **settings)
+    assert not by_hand.notices
+    assert torch.equal(run.latents, by_hand.latents)
+    handle.detach()
+    assert torch.equal(box.conditioner.towers[0].encoder.token_embedding.weight, table)
+    for same in ("a red house, (embedding:dreamy:1.2)", "a red house, (embedding:Dreamy.safetensors:1.2)"):  # ComfyUI's
+        assert torch.equal(box.text2img(same, **settings).latents, run.latents)
+    plain = box.text2img("a red house", **settings).latents
+    steered = box.text2img("a red house", negative_prompt="dreamy", **settings)
+    assert "Dreamy" in steered.notices[0] and not torch.equal(steered.latents, plain)
+
+
+def test_settings_name_embeddings_and_repeat(box, tmp_path):
+    path = tmp_path / "elsewhere.safetensors"
+    save_file({"emb_params": torch.ones(1, box.conditioner.towers[0].encoder.config.dim)}, path)
+    run = box.text2img("a red house, elsewhere", embeddings=[str(path)], seed=1, steps=2)
+    assert run.notices == ()
+    again = box.run(type(run.settings).from_dict(run.settings.to_dict()))
+    assert torch.equal(again.latents, run.latents)
+    unused = box.text2img("a red house", embeddings=[str(path)], seed=1, steps=2)
+    assert "its word is elsewhere" in unused.notices[0]
+
+
+def test_what_a_run_says_of_embeddings_that_it_cannot_use(box):
+    with pytest.raises(CheckpointError, match="Close: Dreamy"):
+        box.text2img("a house", embeddings=["Dreamyy"])
+    with pytest.raises(CheckpointError, match="for SDXL"):
+        box.text2img("a house", embeddings=["wide"])
+    with pytest.raises(SettingsError, match="Two embeddings"):
+        box.text2img("a house", embeddings=["Dreamy", "Dreamy"])
+    with pytest.raises(SettingsError, match="names or paths"):
+        box.text2img("a house", embeddings="Dreamy")
+    notices = box.text2img("a wide beach").notices
+    assert "taken as a word" in notices[0] and "for SDXL" in notices[0]
+    assert not any("embedding" in notice for notice in box.text2img("a widely known beach").notices)
+
+
+def test_where_the_world_keeps_embeddings(tmp_path, monkeypatch):
+    monkeypatch.setenv("TINTYPE_EMBEDDINGS", str(tmp_path / "mine"))
+    folders = embedding_folders(tmp_path / "ui/models/Stable-diffusion/model.safetensors")
+    assert folders[0] == tmp_path / "mine"
+    assert tmp_path / "ui/embeddings" in folders  # A1111's web UI
+    assert tmp_path / "ui/models/embeddings" in folders  # ComfyUI
+
+
+def test_the_command_line_has_embeddings(box):
+    words = ["text2img", "a red house, dreamy", "--seed", "3", "--steps", "2", "--dtype", "float32"]
+    picture = {}
+    for name, more in {
+        "plain": ["--embedding", "Dreamy"],
+        "path": ["--embedding", "embeddings/Dreamy.safetensors"],
+    }.items():
+        result = CliRunner().invoke(app, [*words, *more, "-o", f"{name}.png"], catch_exceptions=False)
+        assert result.exit_code == 0 and result.stderr == ""
+        picture[name] = Image.open(f"{name}.png").tobytes()
+    assert picture["plain"] == picture["path"]

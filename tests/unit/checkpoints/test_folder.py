@@ -202,7 +202,7 @@ def test_load_options(tiny, folder, tmp_path):
         load(tmp_path)
     with pytest.raises(CheckpointError, match="Hub"):
         load("owner/name")
-    with pytest.raises(CheckpointError, match="no Stable Diffusion checkpoint"):
+    with pytest.raises(CheckpointError, match="UNet of a diffusers folder by itself"):
         load(folder / "unet" / "diffusion_pytorch_model.safetensors")
     with pytest.raises(CheckpointError, match="There is no"):
         load(tmp_path / "nowhere")

@@ -210,16 +210,23 @@ def test_no_text_encoder(foreign, tmp_path):
         load_single_file(tmp_path / "m.safetensors")
 
 
-def test_a_guess_is_said(models, tmp_path):
-    save_single_file(models("SD 2"), tmp_path / "ours.safetensors")
+@pytest.mark.parametrize(("offset", "kind", "other"), [(-2.0, "v", "eps"), (0.0, "eps", "v")])
+def test_a_guess_is_said(models, tmp_path, offset, kind, other):
+    """SD 2 is asked itself, by one call, and what it is taken for is told."""
+    save_single_file(models("SD 2"), tmp_path / "ours.safetensors", dtype=torch.float32)
     with safe_open(tmp_path / "ours.safetensors", "pt") as file:
         record = json.loads(file.metadata()["tintype"])
-    del record["scheduler"]
-    save_file(load_file(tmp_path / "ours.safetensors"), tmp_path / "f.safetensors", {"tintype": json.dumps(record)})
+    del record["scheduler"], record["defaults"]
+    tensors = load_file(tmp_path / "ours.safetensors")
+    tensors["model.diffusion_model.out.2.bias"] += offset
+    save_file(tensors, tmp_path / "f.safetensors", {"tintype": json.dumps(record)})
     sd = load_single_file(tmp_path / "f.safetensors")
-    assert sd.schedule.prediction == "v" and "guess" in sd.notices[0]
+    assert sd.schedule.prediction == kind and "guess" in sd.notices[0] and f'prediction="{other}"' in sd.notices[0]
+    assert sd.defaults.width == {"v": 768, "eps": 512}[kind]
     assert sd.text2img("a red boat", seed=1).notices[0] == sd.notices[0]
     assert load_single_file(tmp_path / "f.safetensors", prediction="eps").notices == ()
+    convert(tmp_path / "f.safetensors", tmp_path / "folder")
+    assert load_folder(tmp_path / "folder").schedule.prediction == kind
 
 
 def test_nothing_is_overwritten_or_half_written(models, tmp_path):
@@ -253,7 +260,7 @@ def test_the_commands(models, foreign, tmp_path):
     assert run("convert", tmp_path / "inpaint.safetensors", tmp_path / "folder", "--dtype", "float16").exit_code == 0
     assert load_folder(tmp_path / "folder", dtype=None).dtype == torch.float16
     told = run("inspect", tmp_path / "inpaint.safetensors").stdout
-    assert "SD 1 inpainting" in told and "loads       yes" in told and "parameters" in told
+    assert "SD 1 inpainting" in told and "│ loads  " in told and "parameters" in told
     save_file({"emb_params": torch.zeros(2, 768)}, tmp_path / "word.safetensors")
     save_file({"lora_unet_mid.lora_up.weight": torch.zeros(2, 2)}, tmp_path / "lora.safetensors")
     save_file({n: t for n, t in foreign.items() if "first_stage" in n}, tmp_path / "vae.safetensors")

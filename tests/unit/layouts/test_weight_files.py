@@ -31,7 +31,8 @@ def test_what_is_written_is_read(tmp_path, variant, max_bytes):
 
 @pytest.mark.parametrize("variant", [None, "fp16"])
 def test_names_are_those_of_diffusers(tmp_path, variant):
-    diffusers = pytest.importorskip("diffusers")
+    import diffusers
+
     autoencoder = diffusers.AutoencoderKL(block_out_channels=(32,))
     autoencoder.save_pretrained(tmp_path / "theirs", variant=variant, max_shard_size="200KB")
     weights = open_weights(tmp_path / "theirs", STEM, variant)
@@ -132,7 +133,8 @@ def test_old_pickles_are_read_where_there_is_nothing_else(tmp_path, stem, old, v
 
 @pytest.mark.parametrize("variant", [None, "fp16"])
 def test_old_pickles_in_shards(tmp_path, variant):
-    diffusers = pytest.importorskip("diffusers")
+    import diffusers
+
     autoencoder = diffusers.AutoencoderKL(block_out_channels=(32,))
     autoencoder.save_pretrained(tmp_path, variant=variant, max_shard_size="200KB", safe_serialization=False)
     assert not list(tmp_path.glob("*.safetensors"))

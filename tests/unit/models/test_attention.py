@@ -26,6 +26,22 @@ def test_written_out_keeps_the_mask():
     torch.testing.assert_close(attend_by_matmul(q, k, v, mask), expected)
 
 
+@pytest.mark.parametrize("attend", [Attention.attend, attend_by_matmul], ids=["kernel", "matmul"])
+def test_scores_beyond_half_precision(layer, attend):
+    """SD 2.1's ``upcast_attention``: q k^T passes 65,504, the scaled scores do not, and nothing overflows."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 9, 64) * scale for scale in (100.0, 100.0, 1.0))
+    assert (q @ k.transpose(-2, -1)).abs().max() > 65_504
+    arguments = (q, k, v) if attend is attend_by_matmul else (layer, q, k, v)
+    expected = attend(*arguments)
+    halves = tuple(each.half() if isinstance(each, torch.Tensor) else each for each in arguments)
+    found = attend(*halves)
+    assert torch.isfinite(found).all()
+    # scores of thousands pick one value; a rounded score may pick another where two are close
+    close = (found.float() - expected).abs().amax(dim=-1) < 0.05
+    assert close.float().mean() > 0.9
+
+
 def test_replacements_nest_and_leave_no_trace(layer):
     x = torch.randn(1, 3, 16)
     context = torch.randn(1, 3, 12)

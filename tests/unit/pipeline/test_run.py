@@ -478,6 +478,7 @@ def test_noise_that_does_not_fit(sd, latents, what):
 def test_what_has_no_effect_is_told(sd):
     assert sd.text2img("a red boat", negative_prompt="moon").notices == ()
     assert "negative_prompt" in sd.text2img("a red boat", negative_prompt="moon", guidance_scale=1).notices[0]
+    assert "1 is no guidance" in sd.text2img("a red boat", guidance_scale=0).notices[0]
     assert "crop" in sd.text2img("a red boat", crop=(0, 0)).notices[0]
 
 

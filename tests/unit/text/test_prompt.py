@@ -24,7 +24,8 @@ def test_short_prompt_is_one_chunk(tokenizer):
 
 
 def test_equals_transformers_padding(tokenizer, tmp_path):
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     tokenizer.save(tmp_path)
     reference = transformers.CLIPTokenizer.from_pretrained(tmp_path)
     for prompt in ("", "red boat", "moon " * 75, "moon " * 200):

@@ -6,11 +6,10 @@ import json
 import random
 
 import pytest
+import transformers
 
 from tintype.errors import CheckpointError
 from tintype.text.tokenizer import Tokenizer
-
-transformers = pytest.importorskip("transformers")
 
 CAPTIONS = [
     f"{size} {color} {shape} {place} a {other}, {style}"

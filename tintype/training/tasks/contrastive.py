@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from tintype.models import CLIP, Attention, ImageEncoder, TextEncoder, normalize_pixels
 from tintype.models.clip import MLP, end_positions
-from tintype.text.prompt import framed
 from tintype.text.tokenizer import Tokenizer
 from tintype.training.draws import Draw
 from tintype.training.pictures import Pictures, to_signed
+from tintype.training.words import token_ids
 
 MAX_LOGIT_SCALE = math.log(100)
 
@@ -34,12 +34,14 @@ class ContrastiveTask:
     """Among all pictures of a batch, find the one that a caption belongs to, and the other way round."""
 
     def __init__(self, model: CLIP, pictures: Pictures, tokenizer: Tokenizer) -> None:
-        self.model, self.pictures, self.tokenizer = model, pictures, tokenizer
+        self.model = self.network = model
+        self.pictures, self.tokenizer = pictures, tokenizer
         self.num_pictures = len(pictures)
+        self.shapes = None
 
     def batch(self, draws: list[Draw]) -> Pairs:
         """Each picture with a caption worded for this visit."""
-        pixels = torch.stack([self.pictures.pixels(draw.index) for draw in draws])
+        pixels = torch.stack([self.pictures.pixels(draw) for draw in draws])
         return Pairs(to_signed(pixels), token_ids(self.tokenizer, [self.pictures.caption(draw) for draw in draws]))
 
     def loss(self, batch: Pairs) -> tuple[Tensor, dict[str, Tensor]]:
@@ -56,13 +58,6 @@ class ContrastiveTask:
     def after_step(self) -> None:
         """The temperature stays at 0.01 or above, "to prevent scaling the logits by more than 100"."""
         self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
-
-
-def token_ids(tokenizer: Tokenizer, captions: list[str]) -> Tensor:
-    """Captions as one chunk each, (b 77). They are text, not prompts: no syntax in them is read."""
-    room = tokenizer.max_length - 2
-    pieces = [tokenizer.encode(caption)[:room] for caption in captions]
-    return torch.tensor([framed([(piece, 1.0) for piece in each], tokenizer).ids for each in pieces])
 
 
 @torch.no_grad()

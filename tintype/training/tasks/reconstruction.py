@@ -28,8 +28,10 @@ class ReconstructionTask:
     """L1 and squared error of the reconstruction, and a slight pull of the latents to the unit normal."""
 
     def __init__(self, model: Autoencoder, pictures: Pictures, recipe: AutoencoderRecipe) -> None:
-        self.model, self.pictures, self.recipe = model, pictures, recipe
+        self.model = self.network = model
+        self.pictures, self.recipe = pictures, recipe
         self.num_pictures = len(pictures)
+        self.shapes = None
 
     def batch(self, draws: list[Draw]) -> Crops:
         """A random crop of each picture."""
@@ -40,7 +42,7 @@ class ReconstructionTask:
         return Crops(to_signed(pixels), torch.stack(noise))
 
     def _crop(self, draw: Draw) -> Tensor:
-        picture = self.pictures.pixels(draw.index)  # (3 H W)
+        picture = self.pictures.pixels(draw)  # (3 H W)
         crop, rng = self.recipe.crop, draw.rng("crop")
         top, left = (int(rng.integers(side - crop + 1)) for side in picture.shape[1:])
         return picture[:, top : top + crop, left : left + crop]
