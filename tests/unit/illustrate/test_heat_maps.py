@@ -11,6 +11,7 @@ from tintype.illustrate.heat_maps import enlarged
 from tintype.models import Attention
 from tintype.pipeline.conditions import conditionings
 from tintype.pipeline.inputs import Inputs
+from tintype.pipeline.prompts import Prompts
 
 PROMPT = "a paradise cosmic beach"
 SIZES = {0: (11, 8), 1: (6, 4), 2: (3, 2)}
@@ -19,7 +20,7 @@ SIZES = {0: (11, 8), 1: (6, 4), 2: (3, 2)}
 def brute_force(model, recording, image):
     """By step, layer: (heads n s), from whole weights of every call, computed again from the recorded x."""
     settings = recording.settings
-    cond, _ = conditionings(model, settings, 1.0, Inputs(), settings.prompts, [])
+    cond, _ = conditionings(model, settings, 1.0, Inputs(), Prompts.of(model, settings))
     text = list(model.unet.cross_attentions())
     kept = []
     for step in recording.steps:
