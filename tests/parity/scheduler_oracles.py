@@ -35,7 +35,7 @@ MULTISTEP = (
     diffusers.DEISMultistepScheduler,
 )
 CUT_OFF = ("exponential", "beta")
-"""On these curves the multistep schedulers turn fractional times into integers without rounding them."""
+"""On these curves, and on Karras' with cosine betas, the multistep schedulers cut fractional times to integers."""
 
 
 def dpm_solver_sde():
@@ -206,7 +206,8 @@ def compared(
     if exact_table:
         scheduler.alphas_cumprod = schedule.alphas_cumprod
     time_of = None
-    if mended and curve in CUT_OFF and isinstance(scheduler, MULTISTEP):
+    cut_off = curve in CUT_OFF or (curve, betas) == ("karras", "squaredcos_cap_v2")
+    if mended and cut_off and isinstance(scheduler, MULTISTEP):
         time_of = lambda sigma: round(schedule.timestep(sigma))  # noqa: E731
     if mended and (name, curve) == ("dpm2_a", "karras"):
         time_of = schedule.timestep

@@ -121,6 +121,12 @@ def test_other_betas(name, betas):
         assert compared(name, smooth, steps, spacing="leading", betas=betas) < TOLERANCE
 
 
+@pytest.mark.parametrize("betas", ["linear", "squaredcos_cap_v2"])
+@pytest.mark.parametrize("name", [name for name, oracle in ORACLES.items() if "karras" in oracle.curves])
+def test_other_betas_on_the_curve_of_karras(name, betas):
+    assert compared(name, smooth, 20, spacing="linspace", curve="karras", betas=betas) < TOLERANCE
+
+
 @pytest.mark.parametrize(
     ("name", "prediction"),
     [("euler", "v"), ("euler", "x0"), ("euler_a", "v"), ("dpmpp_2m", "v"), ("dpmpp_2m", "x0"), ("unipc", "v")],
