@@ -111,7 +111,9 @@ def _facts(report: "Report") -> list[tuple[str, str]]:
     if report.prediction:
         facts.append(("predicts", f"{report.prediction} ({report.evidence})"))
     facts += report.details.items()
-    stated = [(key, value) for key, value in report.metadata.items() if not (report.details and key.startswith("ss_"))]
+    stated = [
+        (key, value) for key, value in sorted(report.metadata.items()) if not (report.details and key.startswith("ss_"))
+    ]
     for key, value in stated[:MOST]:
         flat = " ".join(value.split()) if key != OURS else "what shapes cannot say, for this program"
         flat = flat if len(flat) <= SHOWN else f"{flat[:SHOWN]} ..."

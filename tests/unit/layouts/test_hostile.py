@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
@@ -85,6 +86,11 @@ def guard(tmp_path_factory):
         with pytest.raises(CheckpointError):
             read(folder / "bad")
     sys.addaudithook(_watch)
+    # Python's collector walks all that is there, also what the tests before have left; that is not the reader's time.
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @contextmanager
