@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from markupsafe import Markup
+
 from tintype.illustrate.figures import numbers as say
 from tintype.illustrate.figures.charts import bars, curves
 from tintype.illustrate.figures.figure import Figure
@@ -16,14 +20,7 @@ MOST = 16_000
 def steps(sweep: Sweep, words: Strings | None = None) -> Figure:
     """The same noise, drawn in few steps and in many."""
     s = words or strings()
-    columns = [
-        div(
-            "column",
-            picture(image, s.text("sweep.steps_alt", steps=f"{value:g}"), class_="result", most=MOST),
-            element("b", f"{value:g}"),
-        )
-        for value, image in zip(sweep.values, sweep.images, strict=True)
-    ]
+    columns = _columns(sweep, lambda value: s.text("sweep.steps_alt", steps=value))
     values = {"fewest": f"{sweep.values[0]:g}", "most": f"{sweep.values[-1]:g}"}
     return Figure(
         "steps",
@@ -39,14 +36,7 @@ def steps(sweep: Sweep, words: Strings | None = None) -> Figure:
 def scales(sweep: Sweep, num_steps: int, words: Strings | None = None) -> Figure:
     """The same noise at several guidance scales, and how well the model finds its words in each picture."""
     s = words or strings()
-    columns = [
-        div(
-            "column",
-            picture(image, s.text("sweep.scale_alt", scale=f"{value:g}"), class_="result", most=MOST),
-            element("b", f"{value:g}"),
-        )
-        for value, image in zip(sweep.values, sweep.images, strict=True)
-    ]
+    columns = _columns(sweep, lambda value: s.text("sweep.scale_alt", scale=value))
     lines = [
         (f"{value:g}", "blue", max(0.0, 100 * measure))
         for value, measure in zip(sweep.values, sweep.measures, strict=True)
@@ -109,3 +99,15 @@ def two_prompts(parting: Parting, words: Strings | None = None) -> Figure:
         values | {"apart": list(parting.apart)},
         wide=True,
     )
+
+
+def _columns(sweep: Sweep, alt: Callable[[str], str]) -> list[Markup]:
+    """Each picture of a sweep above its value."""
+    return [
+        div(
+            "column",
+            picture(image, alt(f"{value:g}"), class_="result", most=MOST),
+            element("b", f"{value:g}"),
+        )
+        for value, image in zip(sweep.values, sweep.images, strict=True)
+    ]
