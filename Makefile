@@ -31,7 +31,7 @@ dev: $(VENV)/.dev
 	@:
 
 test: $(VENV)/.dev
-	$(run) pytest $(TESTS)
+	$(run) pytest -n auto --dist worksteal $(TESTS)
 
 proofs: $(VENV)/.dev
 	$(run) pytest -m proof --timeout=7200 $(TESTS)
