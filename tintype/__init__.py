@@ -9,9 +9,9 @@ The names are imported when they are first used, so that ``import tintype`` cost
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tintype.lazy import lazily
 from tintype.version import __version__
 
 if TYPE_CHECKING:
@@ -31,27 +31,6 @@ if TYPE_CHECKING:
     from tintype.pipeline.stable_diffusion import StableDiffusion
     from tintype.types import Conditioning, Step
 
-
-_ERRORS = (
-    "CheckpointError",
-    "ImageError",
-    "MissingExtraError",
-    "NotFiniteError",
-    "SettingsError",
-    "TintypeError",
-    "TrainingError",
-)
-_HOMES = {
-    "again": "tintype.checkpoints.again",
-    "load": "tintype.checkpoints.load",
-    "Conditioning": "tintype.types",
-    "Run": "tintype.pipeline.run",
-    "Settings": "tintype.pipeline.settings",
-    "StableDiffusion": "tintype.pipeline.stable_diffusion",
-    "Step": "tintype.types",
-    **dict.fromkeys(_ERRORS, "tintype.errors"),
-}
-
 __all__ = [
     "CheckpointError",
     "Conditioning",
@@ -70,15 +49,23 @@ __all__ = [
     "load",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'tintype' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value  # the next time it is there
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "tintype.checkpoints.again": ("again",),
+        "tintype.checkpoints.load": ("load",),
+        "tintype.errors": (
+            "CheckpointError",
+            "ImageError",
+            "MissingExtraError",
+            "NotFiniteError",
+            "SettingsError",
+            "TintypeError",
+            "TrainingError",
+        ),
+        "tintype.pipeline.run": ("Run",),
+        "tintype.pipeline.settings": ("Settings",),
+        "tintype.pipeline.stable_diffusion": ("StableDiffusion",),
+        "tintype.types": ("Conditioning", "Step"),
+    },
+)

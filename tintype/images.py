@@ -12,14 +12,15 @@ import warnings
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from tintype.errors import ImageError
+
+if TYPE_CHECKING:  # pictures are read and looked at without torch, which takes seconds to import
+    from torch import Tensor
 
 Source = str | PathLike | bytes | Image.Image
 """Where a picture comes from: a path, the bytes of a file, or a PIL image."""
@@ -112,25 +113,33 @@ def cover(image: Image.Image, width: int, height: int) -> Image.Image:
 
 def to_tensor(image: Image.Image) -> Tensor:
     """8-bit RGB -> (1 3 H W), fp32 in [-1, 1]."""
+    import torch
+
     pixels = torch.from_numpy(np.array(image, dtype=np.float32))  # (H W 3)
     return (pixels / 127.5 - 1).permute(2, 0, 1)[None]  # (H W 3) -> (1 3 H W)
 
 
 def to_image(pixels: Tensor) -> Image.Image:
     """(3 H W) in [-1, 1] -> 8-bit RGB, rounded to the nearest level."""
+    import torch
+
     levels = ((pixels.detach().float().cpu() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())  # (3 H W) -> (H W 3)
 
 
 def mask_to_tensor(mask: Image.Image) -> Tensor:
     """8-bit grey -> (1 1 H W), fp32, 1 = repaint and 0 = keep; grey that resizing made is cut at one half again."""
+    import torch
+
     levels = torch.from_numpy(np.array(mask, dtype=np.uint8))  # (H W)
     return (levels >= 128).float()[None, None]
 
 
 def mask_to_latents(mask: Tensor) -> Tensor:
     """(1 1 H W) -> (1 1 h w): a cell is repainted where any pixel of it is, so that thin masks are not lost."""
-    return F.max_pool2d(mask, GRID)
+    from torch.nn.functional import max_pool2d
+
+    return max_pool2d(mask, GRID)
 
 
 def feather(mask: Tensor, width: int) -> Tensor:
@@ -143,9 +152,12 @@ def feather(mask: Tensor, width: int) -> Tensor:
         mask: (1 1 H W), 0 or 1.
         width: pixels over which the weight rises; 0 returns the mask.
     """
+    import torch
+    from torch.nn.functional import max_pool2d
+
     layers = [mask]
     while len(layers) <= width:
-        inner = -F.max_pool2d(-layers[-1], kernel_size=3, stride=1, padding=1)  # one pixel less on every side
+        inner = -max_pool2d(-layers[-1], kernel_size=3, stride=1, padding=1)  # one pixel less on every side
         if not inner.any():
             break
         layers.append(inner)

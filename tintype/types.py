@@ -14,17 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Sigma = float | Tensor
+Sigma: TypeAlias = "float | Tensor"
 """A noise level, in units of the latents' standard deviation. A tensor of shape (b,) while training."""
 
-Denoise = Callable[[Tensor, Sigma], Tensor]
+Denoise: TypeAlias = "Callable[[Tensor, Sigma], Tensor]"
 """(b c h w), sigma -> the estimate of x0, (b c h w). All that a solver ever sees of a model."""
 
-Noise = Callable[[float, float], Tensor]
+Noise: TypeAlias = "Callable[[float, float], Tensor]"
 """Unit-variance noise of the interval (sigma, sigma_next), (b c h w)."""
 
 
@@ -56,6 +57,7 @@ class Conditioning:
     @staticmethod
     def join(parts: list[Conditioning]) -> Conditioning:
         """Several conditionings as one batch, in order. All must have the same tensors and lengths."""
+        import torch
 
         def cat(name: str) -> Tensor | None:
             tensors = [getattr(part, name) for part in parts]

@@ -8,8 +8,19 @@ import subprocess
 import sys
 import time
 import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
 
 from tests.contracts.repository import ROOT
+from tests.unit.adapters.test_textual_inversion import into_pixels
+from tests.unit.checkpoints import full_size
+from tests.unit.checkpoints.test_detect import header
+from tintype.checkpoints.families import SD1, SDXL
+from tintype.checkpoints.load import BOX
 
 # What the console script does; the tests need no installed one.
 MODULE, NAME = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["tintype"].split(":")
@@ -47,6 +58,48 @@ def test_help_of_a_command_answers_without_torch():
         result = run([*TINTYPE, command, "--help"])
         assert result.returncode == 0, result.stderr
         assert "--seed" in result.stdout
+
+
+INSPECTED = ["box", "sdxl.safetensors", "sd1.ckpt", "vae.safetensors", "lora.safetensors", "word.pt", "word.png"]
+ONLY_LOOK = """
+import sys
+from tintype.cli import app
+app(["inspect", sys.argv[1]], standalone_mode=False)
+assert "torch" not in sys.modules, "torch was imported"
+"""
+
+
+@pytest.fixture(scope="module")
+def inspected(tmp_path_factory) -> dict[str, Path]:
+    """A file of each kind, the models as large as the published ones."""
+    folder = tmp_path_factory.mktemp("inspected")
+    full_size.safetensors(folder / "sdxl.safetensors", header(SDXL))
+    full_size.ckpt(folder / "sd1.ckpt", header(SD1))
+    full_size.safetensors(folder / "vae.safetensors", header(SD1, parts=("vae",)))
+    layers = [f"lora_unet_input_blocks_{i}_1_transformer_blocks_{j}_attn2_to_k" for i in range(9) for j in range(80)]
+    rows = {"lora_up.weight": torch.ones(8, 4), "lora_down.weight": torch.ones(4, 8), "alpha": torch.tensor(4.0)}
+    save_file(
+        {f"{layer}.{kind}": row.clone() for layer in layers for kind, row in rows.items()}, folder / "lora.safetensors"
+    )
+    torch.save({"string_to_param": {"*": torch.ones(4, 768)}}, folder / "word.pt")
+    into_pixels({"string_to_param": {"*": {"TORCHTENSOR": [[0.5] * 768]}}}, Image.new("RGB", (64, 64), "red")).save(
+        folder / "word.png"
+    )
+    return {name: folder / name for name in INSPECTED} | {"box": BOX}
+
+
+@pytest.mark.parametrize("name", INSPECTED)
+def test_inspect_answers_within_a_second_and_without_torch(inspected, name):
+    """As a process, from the shell: the processor's time, since tests run beside each other."""
+    seconds = []
+    for _ in range(2):  # the first may have to write the byte code
+        before = os.times()
+        result = run([sys.executable, "-c", ONLY_LOOK, str(inspected[name])])
+        after = os.times()
+        assert result.returncode == 0, result.stderr
+        seconds.append(sum(after[2:4]) - sum(before[2:4]))
+    print(f"{name}: {min(seconds):.2f} s")
+    assert min(seconds) < 1.0 * SLOW_MACHINE
 
 
 def test_importing_loads_no_torch():

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tintype.adapters.lora_names import form_of, rank_of
 from tintype.errors import CheckpointError
 
 Layer = nn.Linear | nn.Conv2d
@@ -32,18 +33,12 @@ class Delta:
     @property
     def form(self) -> str:
         """Which of the four: "LoRA", "LoHa", "LoKr" or "full"."""
-        for kind, form in (("up", "LoRA"), ("hada_w1_a", "LoHa"), ("diff", "full"), ("diff_b", "full")):
-            if kind in self.tensors:
-                return form
-        return "LoKr"
+        return form_of(self.tensors)
 
     @property
     def rank(self) -> int | None:
         """The inner width; None where there is none."""
-        for kind in ("down", "hada_w1_b", "lokr_w1_b", "lokr_w2_b"):
-            if kind in self.tensors:
-                return self.tensors[kind].shape[0]
-        return None
+        return rank_of(self.tensors)
 
     @property
     def scale(self) -> float:

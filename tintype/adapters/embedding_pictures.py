@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from tintype.errors import CheckpointError
 
@@ -34,7 +33,7 @@ DAMAGED = (
 )
 
 
-def read_picture(path: Path) -> dict[str, Tensor]:
+def read_picture(path: Path) -> dict[str, NDArray[np.float32]]:
     """The tensors in a picture, by A1111's names. CheckpointError for one without, or that is damaged."""
     try:
         with Image.open(path) as picture:
@@ -45,9 +44,18 @@ def read_picture(path: Path) -> dict[str, Tensor]:
                 f"{path} is a picture without an embedding: it has no text called {CHUNK!r} and nothing in its pixels."
             )
         params = content["string_to_param"]
-        return {name: torch.tensor(value["TORCHTENSOR"], dtype=torch.float32) for name, value in params.items()}
+        return {name: np.array(value["TORCHTENSOR"], dtype=np.float32) for name, value in params.items()}
     except DAMAGED as error:
         raise CheckpointError(f"The embedding in {path} cannot be read: {error}.") from error
+
+
+def has_embedding(path: Path) -> bool:
+    """Whether a picture carries one, be it damaged."""
+    try:
+        with Image.open(path) as picture:
+            return CHUNK in picture.info or _in_pixels(picture) != "null"
+    except DAMAGED:
+        return False
 
 
 def _in_pixels(picture: Image.Image) -> str | bytes:

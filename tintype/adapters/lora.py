@@ -17,17 +17,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tintype.adapters.deltas import Delta, Layer, added
-from tintype.adapters.textual_inversion import Embedding, embedding_of
+from tintype.adapters.embedding_files import Embedding
+from tintype.adapters.lora_names import FAMILY_BY_CONTEXT, family_of, sort_names
 from tintype.errors import CheckpointError
 from tintype.layouts import diffusers as layouts
 from tintype.layouts import ldm
-from tintype.layouts.lora import Place, index_of, split_name
+from tintype.layouts.lora import Place, index_of
 from tintype.layouts.tensor_files import open_tensors
 from tintype.models import TextEncoder, UNet
-
-FAMILY_BY_CONTEXT = {768: "SD 1", 1024: "SD 2", 2048: "SDXL"}
-BUNDLED = "bundle_emb."
-"""Before the names of textual inversions that come with an adapter: bundle_emb.WORD.string_to_param.*"""
 
 
 @dataclass(frozen=True)
@@ -44,14 +41,7 @@ class Lora:
     @property
     def family(self) -> str | None:
         """The family that it was made for, by its metadata or by the width of the text that it looks at."""
-        said = self.metadata.get("ss_base_model_version", "").lower()
-        for sign, family in (("sdxl", "SDXL"), ("sd_v2", "SD 2"), ("sd_v1", "SD 1")):
-            if sign in said:
-                return family
-        for name, delta in self.deltas.items():
-            if name.endswith(("attn2_to_k", "attn2.to_k")) and "down" in delta.tensors:
-                return FAMILY_BY_CONTEXT.get(delta.tensors["down"].shape[1])
-        return None
+        return family_of(self.metadata, {name: delta.tensors for name, delta in self.deltas.items()})
 
 
 @dataclass(frozen=True)
@@ -72,32 +62,14 @@ def load_lora(path: str | Path) -> Lora:
 
     Raises ``CheckpointError`` for a file that is none, or that holds what is not supported (DoRA).
     """
-    path = Path(path)
     file = open_tensors(path)
-    tensors: dict[str, dict[str, Tensor]] = {}
-    alphas: dict[str, float] = {}
-    not_used: list[str] = []
-    bundled: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in file.tensors():
-        found = split_name(name)
-        if name.startswith(BUNDLED):
-            word, _, kind = name.removeprefix(BUNDLED).partition(".")
-            bundled.setdefault(word, {})[kind.removeprefix("string_to_param.")] = tensor
-        elif found is None:
-            not_used.append(name)
-        elif found[1] == "dora":
-            raise CheckpointError(f"{path} is a DoRA ({name}), which rescales whole layers; that is not supported.")
-        elif found[1] == "alpha":
-            alphas[found[0]] = float(tensor)
-        else:
-            tensors.setdefault(found[0], {})[found[1]] = tensor
-    if not tensors:
-        raise CheckpointError(f"{path} is no LoRA: none of its {len(file.infos)} tensors is named as one.")
-    deltas = {name: Delta(kinds, alphas.get(name)) for name, kinds in tensors.items()}
-    for name, delta in deltas.items():
-        _check_complete(path, name, delta)
-    words = tuple(embedding_of(path, word, parts) for word, parts in bundled.items())
-    return Lora(path.stem, deltas, file.metadata, tuple(not_used), words)
+    names = sort_names(file)
+    tensors = dict(file.tensors())
+    deltas = {
+        layer: Delta({kind: tensors[name] for kind, name in kinds.items()}, names.alphas.get(layer))
+        for layer, kinds in names.layers.items()
+    }
+    return Lora(Path(path).stem, deltas, file.metadata, names.not_used, names.embeddings)
 
 
 def match(networks: Mapping[str, nn.Module], lora: Lora) -> tuple[dict[Place, Delta], Report]:
@@ -360,18 +332,3 @@ def _family(networks: Mapping[str, nn.Module]) -> str:
         encoders = [module.config.dim for module in networks.values() if isinstance(module, TextEncoder)]
         width = encoders[0] if encoders else None
     return FAMILY_BY_CONTEXT.get(width or 0, f"of another family (text {width} wide)")
-
-
-def _check_complete(path: Path, name: str, delta: Delta) -> None:
-    """CheckpointError for a layer of which a part is missing."""
-    kinds = set(delta.tensors)
-    halves = {
-        "LoRA": [{"up", "down"}],
-        "LoHa": [{"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}],
-        "LoKr": [{a, b} for a in ("lokr_w1", "lokr_w1_a") for b in ("lokr_w2", "lokr_w2_a")],
-        "full": [{"diff"}, {"diff_b"}],
-    }[delta.form]
-    pairs = [("lokr_w1_a", "lokr_w1_b"), ("lokr_w2_a", "lokr_w2_b")]
-    whole = any(half <= kinds for half in halves) and all((a in kinds) == (b in kinds) for a, b in pairs)
-    if not whole:
-        raise CheckpointError(f"{path} is damaged: of {name} it has only {', '.join(sorted(kinds))}.")

@@ -10,6 +10,8 @@ from typing import Any
 from tintype.errors import CheckpointError
 
 MAX_CONFIG_BYTES = 1_000_000
+INDEX = "model_index.json"
+"""What makes a folder a model's: it says what the parts are."""
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from tintype.diffusion import Schedule
 from tintype.errors import CheckpointError
-from tintype.models import AutoencoderConfig, TextEncoder, TextEncoderConfig, UNetConfig, presets
+from tintype.models import AutoencoderConfig, TextEncoderConfig, UNetConfig, presets
 from tintype.pipeline.settings import Defaults
-from tintype.text.conditioner import Conditioner, Tower
-from tintype.text.tokenizer import Tokenizer
-from tintype.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from tintype.models import TextEncoder
+    from tintype.text.conditioner import Conditioner, Tower
+    from tintype.text.tokenizer import Tokenizer
+    from tintype.text.vocabulary import Vocabulary
 
 REFINER = (
     "This is an SDXL refiner: it finishes the pictures of another model, is told an aesthetic score and reads only "
@@ -49,6 +53,8 @@ class TextTower:
 
     def __call__(self, tokenizer: Tokenizer, encoder: TextEncoder) -> Tower:
         """The tower with its weights."""
+        from tintype.text.conditioner import Tower  # needs torch, which the look at a file's header does not
+
         return Tower(tokenizer, encoder, self.layer, self.final_norm, self.pooled)
 
 
@@ -77,6 +83,8 @@ class Family:
         vocabulary: Vocabulary | None = None,
     ) -> Conditioner:
         """Tokenizers and text encoders, one for each tower, put together as this family does."""
+        from tintype.text.conditioner import Conditioner
+
         parts = zip(self.towers, tokenizers, encoders, strict=True)
         towers = (tower(tokenizer, encoder) for tower, tokenizer, encoder in parts)
         zeros = self.zeros_for_none if zeros_for_none is None else zeros_for_none

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from tintype.checkpoints import configs, parts
-from tintype.checkpoints.config_values import integer, number, read_json, write_json
+from tintype.checkpoints.config_values import INDEX, integer, number, read_json, write_json
 from tintype.checkpoints.families import REFINER, check_channels, family_of
 from tintype.diffusion import Schedule
 from tintype.errors import CheckpointError
@@ -35,7 +35,7 @@ from tintype.text.vocabulary import Vocabulary
 
 VECTOR_OF_SIZES = 6 * SIZE_DIM
 
-INDEX, OURS = "model_index.json", "tintype.json"
+OURS = "tintype.json"
 
 PARTS = {
     "unet": ("UNet2DConditionModel",),

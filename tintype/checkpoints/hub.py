@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
-from tintype.checkpoints.config_values import read_json
-from tintype.checkpoints.folder import INDEX, NOT_READ, OURS
+from tintype.checkpoints.config_values import INDEX, read_json
+from tintype.checkpoints.folder import NOT_READ, OURS
 from tintype.errors import CheckpointError
 from tintype.layouts.weight_files import find_variants, read_index, say_variants, weight_names
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tintype.checkpoints import configs
-from tintype.checkpoints.config_values import read_json
+from tintype.checkpoints.config_values import INDEX, read_json
 from tintype.checkpoints.detect import Detected, detect, text_prefixes
 from tintype.checkpoints.families import check_channels, family_of, name_of
-from tintype.checkpoints.folder import INDEX
 from tintype.checkpoints.inspection_details import embedding_details, lora_details
 from tintype.diffusion import Schedule
 from tintype.errors import CheckpointError
@@ -74,7 +73,7 @@ def inspect(path: str | Path) -> Report:
     family, details = (found.family.name if found.family else None), {}
     try:
         if found.kind == "LoRA":
-            family, details = lora_details(path)
+            family, details = lora_details(file)
         elif found.kind == "embedding":
             family, details = embedding_details(path)
     except CheckpointError as error:  # of that kind, and yet of no use
@@ -138,7 +137,7 @@ def _parts(infos: Mapping[str, TensorInfo], found: Detected) -> tuple[PartReport
 
 def _part(name: str, infos: Iterable[TensorInfo]) -> PartReport:
     infos = list(infos)
-    precisions = Counter(str(info.dtype).removeprefix("torch.") for info in infos)
+    precisions = Counter(info.dtype.name for info in infos)
     return PartReport(
         name,
         len(infos),

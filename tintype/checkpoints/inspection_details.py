@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tintype.adapters.lora import Lora, load_lora
-from tintype.adapters.textual_inversion import WIDTHS, load_embedding
+from tintype.adapters.embedding_files import WIDTHS, load_embedding
+from tintype.adapters.lora_names import family_of, form_of, rank_of, sort_names
+from tintype.layouts.tensor_files import TensorFile
 
 MAX_TAGS = 8
 MAX_TAGS_BYTES = 4_000_000
@@ -29,24 +30,25 @@ TRAINED = {
 """What kohya's programs write about a training, and how it is called here."""
 
 
-def lora_details(path: Path) -> tuple[str | None, dict[str, str]]:
+def lora_details(file: TensorFile) -> tuple[str | None, dict[str, str]]:
     """(the family that it was made for, its form, rank, alpha, networks and training)."""
-    lora = load_lora(path)
-    deltas = lora.deltas.values()
+    names = sort_names(file)
+    layers = {layer: {kind: file.infos[name] for kind, name in kinds.items()} for layer, kinds in names.layers.items()}
+    ranks = [rank for kinds in layers.values() if (rank := rank_of(kinds)) is not None]
     details = {
-        "adapter": _counts(delta.form for delta in deltas),
-        "rank": _counts(str(delta.rank) for delta in deltas if delta.rank is not None) or "none",
-        "alpha": _counts(f"{delta.alpha:g}" for delta in deltas if delta.alpha is not None) or "not stated: the rank",
-        "changes": ", ".join(f"{count} layers of the {name}" for name, count in _networks(lora).items()),
+        "adapter": _counts(form_of(kinds) for kinds in layers.values()),
+        "rank": _counts(map(str, ranks)) or "none",
+        "alpha": _counts(f"{alpha:g}" for alpha in names.alphas.values()) or "not stated: the rank",
+        "changes": ", ".join(f"{count} layers of the {name}" for name, count in _networks(layers).items()),
     }
-    trained = [f"{shown} {lora.metadata[key]}" for key, shown in TRAINED.items() if _is_said(lora.metadata.get(key))]
+    trained = [f"{shown} {file.metadata[key]}" for key, shown in TRAINED.items() if _is_said(file.metadata.get(key))]
     if trained:
         details["trained"] = ", ".join(trained)
-    if (finished := _date(lora.metadata.get("ss_training_finished_at", ""))) is not None:
+    if (finished := _date(file.metadata.get("ss_training_finished_at", ""))) is not None:
         details["finished"] = finished
-    if tags := _tags(lora.metadata):
+    if tags := _tags(file.metadata):
         details["words"] = tags
-    return lora.family, details
+    return family_of(file.metadata, layers), details
 
 
 def embedding_details(path: Path) -> tuple[str | None, dict[str, str]]:
@@ -65,11 +67,11 @@ def _counts(values: Iterable[str]) -> str:
     return ", ".join(value if len(counts) == 1 else f"{value} ({count}x)" for value, count in counts)
 
 
-def _networks(lora: Lora) -> Counter[str]:
+def _networks(layers: Iterable[str]) -> Counter[str]:
     names = {"te2": "text encoder 2", "text_encoder_2": "text encoder 2", "te1": "text encoder 1"}
     names |= {"te": "text encoder", "text_encoder": "text encoder"}
     found: Counter[str] = Counter()
-    for layer in lora.deltas:
+    for layer in layers:
         bare = layer.removeprefix("base_model.model.").removeprefix("lora_")
         found[next((name for sign, name in names.items() if bare.startswith((f"{sign}_", f"{sign}."))), "UNet")] += 1
     return found

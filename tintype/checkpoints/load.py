@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from tintype.checkpoints import configs, parts
-from tintype.checkpoints.config_values import read_json
+from tintype.checkpoints.config_values import INDEX, read_json
 from tintype.checkpoints.detect import detect
 from tintype.checkpoints.families import family_of, with_prediction
-from tintype.checkpoints.folder import INDEX, autoencoder_dtype, load_folder
+from tintype.checkpoints.folder import autoencoder_dtype, load_folder
 from tintype.checkpoints.hub import Progress, fetch, is_hub_name
 from tintype.checkpoints.parts import DIFFUSERS, TRANSFORMERS
 from tintype.checkpoints.single_file import load_autoencoder_file, load_single_file

@@ -60,10 +60,13 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Tell everything as one JSON object.")] = False,
 ) -> None:
     """Tell what a file of weights is, without loading it, or how a picture was made."""
-    if path.suffix.lower() in PICTURES and path.is_file():
+    from tintype.adapters.embedding_pictures import has_embedding
+    from tintype.checkpoints.inspection import inspect as inspect_file
+
+    suffix = path.suffix.lower()
+    if suffix in PICTURES and path.is_file() and not (suffix == ".png" and has_embedding(path)):
         tell_picture(path, as_json)
         return
-    from tintype.checkpoints.inspection import inspect as inspect_file
 
     report = inspect_file(path)
     if as_json:

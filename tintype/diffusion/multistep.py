@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import exp, expm1, log, sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from tintype.diffusion.plan import Plan
 from tintype.diffusion.solvers import drawn, refuse_noise
 from tintype.types import Denoise, Noise, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(12)
 FEW_STEPS = 15  # below that many steps diffusers ends multistep solvers with a step of order 1

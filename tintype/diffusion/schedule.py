@@ -11,11 +11,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from tintype.diffusion.aliases import resolve
 from tintype.diffusion.parameterization import Prediction, parameterization
@@ -24,6 +22,9 @@ from tintype.diffusion.samplers import Family, Sampler, sampler
 from tintype.diffusion.spacing import CURVES, TIMESTEP_SPACINGS, Array, by_hand
 from tintype.errors import SettingsError
 from tintype.types import Sigma
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LAST_ALPHA_BAR = 2.0**-24
 """In place of 0 under zero terminal SNR, so that the last sigma is finite (about 4096)."""
@@ -105,6 +106,8 @@ class Schedule:
     @cached_property
     def alphas_cumprod(self) -> Tensor:
         """alpha-bar at each timestep, (T,) float64."""
+        import torch  # only here and below: what a file says of its schedule is read without it
+
         alpha_bar = torch.cumprod(1 - torch.tensor(self.betas, dtype=torch.float64), 0)
         return _rescaled_to_zero_terminal_snr(alpha_bar) if self.zero_terminal_snr else alpha_bar
 
@@ -113,10 +116,14 @@ class Schedule:
         """The noise level at each timestep, rising, (T,) float64."""
         return ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
 
+    @cached_property
+    def _timesteps(self) -> Tensor:
+        """0, 1, ... T - 1, (T,) float64."""
+        return self.sigmas.new_tensor(range(self.num_train_timesteps))
+
     def sigma(self, t: Sigma) -> Sigma:
         """The noise level at a timestep in [0, T - 1], which may be fractional; beyond the table, its ends."""
-        table = self.sigmas
-        return _interpolated(t, torch.arange(len(table), dtype=table.dtype), table)
+        return _interpolated(t, self._timesteps, self.sigmas)
 
     def timestep(self, sigma: Sigma) -> Sigma:
         """The timestep of a noise level, fractional, interpolated in log sigma; beyond the table, its ends.
@@ -124,9 +131,9 @@ class Schedule:
         On the table it is the inverse of ``sigma``, which between two timesteps is linear in sigma itself: the world
         interpolates the two ways differently, by up to 0.04 of a timestep at the clean end.
         """
-        log_sigma = sigma.clamp(min=1e-10).log() if isinstance(sigma, Tensor) else math.log(max(sigma, 1e-10))
-        table = self.sigmas
-        return _interpolated(log_sigma, table.log(), torch.arange(len(table), dtype=table.dtype))
+        is_number = isinstance(sigma, (int, float))
+        log_sigma = math.log(max(sigma, 1e-10)) if is_number else sigma.clamp(min=1e-10).log()
+        return _interpolated(log_sigma, self.sigmas.log(), self._timesteps)
 
     def plan(self, sampler: str | Sampler, spacing: str | Sequence[float] | None = None, steps: int = 20) -> Plan:
         """The steps of a run: where they lie, how they start and end, by the conventions of the sampler's family.
@@ -159,7 +166,7 @@ class Schedule:
     def _plan(self, family: Family, points: str, sigmas: Sequence[float], timesteps: Array) -> Plan:
         def between(sigma: Sigma) -> Sigma:
             t = self.timestep(sigma)
-            return t if isinstance(t, Tensor) else float(family.round(np.array([t]))[0])
+            return float(family.round(np.array([t]))[0]) if isinstance(t, (int, float)) else t
 
         start_scale = family.start(float(sigmas[0]), points)
         return Plan(tuple(map(float, sigmas)), tuple(map(float, timesteps)), start_scale, between)
@@ -197,8 +204,10 @@ def _known(what: str, name: str | None, names: Sequence[str | None]) -> None:
 
 def _interpolated(x: Sigma, xs: Tensor, ys: Tensor) -> Sigma:
     """The value at x of the line through (xs, ys), xs rising; beyond them, the ends. A float gives a float."""
-    if not isinstance(x, Tensor):
+    if isinstance(x, (int, float)):
         return float(np.interp(x, xs.numpy(), ys.numpy()))
+    import torch
+
     xs, ys = (table.to(torch.float32).to(x.device) for table in (xs, ys))
     x = x.float()
     above = torch.searchsorted(xs, x.contiguous()).clamp(1, len(xs) - 1)

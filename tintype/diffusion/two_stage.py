@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from math import expm1, log, sqrt
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from tintype.diffusion.plan import Plan
 from tintype.diffusion.solvers import ancestral, drawn
 from tintype.types import Denoise, Noise, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def dpm2(denoise: Denoise, x: Tensor, plan: Plan, *, eta: float = 0.0, noise: Noise | None = None) -> Iterator[Step]:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tintype.checkpoints.config_values import read_json
-from tintype.checkpoints.folder import INDEX
+from tintype.checkpoints.config_values import INDEX, read_json
 from tintype.checkpoints.load import BOX, load
 from tintype.errors import TrainingError
 from tintype.models import CLIP, ImageEncoderConfig, TextEncoderConfig

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from tintype.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Layout:
 
     def to_theirs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Our tensors under their names and in their shapes. The inverse of ``to_ours``."""
+        import torch
+
         rest = {name: self._shape_to_theirs(name, tensor) for name, tensor in tensors.items()}
         for whole, parts in self.packed:
             for name in [name for name in rest if _has_segments(name, parts[0])]:

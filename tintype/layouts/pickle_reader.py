@@ -13,9 +13,10 @@ import mmap
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from tintype.errors import CheckpointError
 from tintype.layouts.pickle_machine import Machine
@@ -23,6 +24,9 @@ from tintype.layouts.safetensors_reader import TensorInfo
 from tintype.layouts.state_dict import find_state_dict, small_values
 from tintype.layouts.stored_tensors import CONSTRUCTORS, Storage, StoredTensor, refer_to, span
 from tintype.layouts.zip_directory import read_directory
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ZIP_BEGINS = b"PK\3\4"
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -69,17 +73,36 @@ class PickleFile:
 
     def tensor(self, stored: StoredTensor) -> Tensor:
         """Reads one tensor of ``tree``."""
-        size = stored.dtype.itemsize
+        import torch
+
+        dtype, size = stored.dtype.torch, stored.dtype.itemsize
         count = span(stored.shape, stored.strides)
         if stored.storage.begin is None or count == 0:
-            return torch.empty(stored.shape, dtype=stored.dtype)
+            return torch.empty(stored.shape, dtype=dtype)
         begin = stored.storage.begin + stored.offset * size
         if begin % size:  # the old format aligns nothing
             flat = torch.frombuffer(self._data, dtype=torch.uint8, count=count * size, offset=begin).clone()
-            flat = flat.view(stored.dtype)
+            flat = flat.view(dtype)
         else:
-            flat = torch.frombuffer(self._data, dtype=stored.dtype, count=count, offset=begin)
+            flat = torch.frombuffer(self._data, dtype=dtype, count=count, offset=begin)
         return flat.as_strided(stored.shape, stored.strides)
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """One small tensor, without torch."""
+        return self.numbers_of(self._stored[name])
+
+    def numbers_of(self, stored: StoredTensor) -> NDArray[np.float64]:
+        """One small tensor of ``tree``, without torch. ``CheckpointError`` where that cannot be."""
+        size, count = stored.dtype.itemsize, span(stored.shape, stored.strides)
+        if stored.storage.begin is None or count == 0:
+            return np.zeros(stored.shape)
+        begin = stored.storage.begin + stored.offset * size
+        try:
+            flat = stored.dtype.numbers(self._data[begin : begin + count * size])
+        except ValueError as error:
+            raise CheckpointError(f"{self.path} cannot be read: {error}.") from error
+        strides = tuple(step * flat.itemsize for step in stored.strides)
+        return np.lib.stride_tricks.as_strided(flat, stored.shape, strides).copy()
 
     def _read_zip(self) -> object:
         entries = read_directory(self._data)

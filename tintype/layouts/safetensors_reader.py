@@ -13,13 +13,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from tintype.errors import CheckpointError
+from tintype.layouts import dtypes
+from tintype.layouts.dtypes import DType
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # SDXL's header has 300,000 bytes and 40,000 of these marks; a hostile one should neither keep us busy for long nor fill
 # the memory, of which a list needs 64 bytes for each two in the file.
@@ -27,19 +32,20 @@ MAX_HEADER_BYTES = 6_000_000
 MAX_HEADER_MARKS = 500_000
 
 DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
+    "F64": dtypes.DTYPES["float64"],
+    "F32": dtypes.DTYPES["float32"],
+    "F16": dtypes.DTYPES["float16"],
+    "BF16": dtypes.DTYPES["bfloat16"],
+    "F8_E4M3": dtypes.DTYPES["float8_e4m3fn"],
+    "F8_E5M2": dtypes.DTYPES["float8_e5m2"],
+    "I64": dtypes.DTYPES["int64"],
+    "I32": dtypes.DTYPES["int32"],
+    "I16": dtypes.DTYPES["int16"],
+    "I8": dtypes.DTYPES["int8"],
+    "U8": dtypes.DTYPES["uint8"],
+    "BOOL": dtypes.DTYPES["bool"],
 }
+"""By the format's names."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,13 @@ class TensorInfo:
     """What a header says of one tensor."""
 
     shape: tuple[int, ...]
-    dtype: torch.dtype
+    dtype: DType
 
     def on_meta(self) -> Tensor:
         """A tensor of this shape and type without memory."""
-        return torch.empty(self.shape, dtype=self.dtype, device="meta")
+        import torch
+
+        return torch.empty(self.shape, dtype=self.dtype.torch, device="meta")
 
 
 class SafetensorsFile:
@@ -67,7 +75,7 @@ class SafetensorsFile:
         except OSError as error:
             raise CheckpointError(f"{self.path} cannot be read: {error.strerror or error}.") from error
         self.metadata = _metadata(self.path, header.pop("__metadata__", None))
-        self.infos = _infos(self.path, header, data_bytes)
+        self.infos, self._begins = _infos(self.path, header, data_bytes)
         self.notices: tuple[str, ...] = ()
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
@@ -78,6 +86,17 @@ class SafetensorsFile:
                     yield name, file.get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{self.path} cannot be read: {error}.") from error
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """One small tensor, without torch."""
+        info = self.infos[name]
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._begins[name])
+                content = file.read(math.prod(info.shape) * info.dtype.itemsize)
+            return info.dtype.numbers(content).reshape(info.shape)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{self.path}: {name} cannot be read: {error}.") from error
 
 
 def _read_header(path: Path) -> tuple[dict, int]:
@@ -132,8 +151,8 @@ def _metadata(path: Path, metadata: object) -> dict[str, str]:
     return metadata
 
 
-def _infos(path: Path, header: dict, data_bytes: int) -> dict[str, TensorInfo]:
-    """The tensors, after checking that they fill the file without gap or overlap."""
+def _infos(path: Path, header: dict, data_bytes: int) -> tuple[dict[str, TensorInfo], dict[str, int]]:
+    """The tensors, after checking that they fill the file without gap or overlap; and where in it each begins."""
     infos: dict[str, TensorInfo] = {}
     spans: list[tuple[int, int, str]] = []
     for name, entry in header.items():
@@ -153,7 +172,8 @@ def _infos(path: Path, header: dict, data_bytes: int) -> dict[str, TensorInfo]:
     if position != data_bytes:
         problem = "truncated" if position > data_bytes else "damaged"
         raise CheckpointError(f"{path} is {problem}: its tensors take {position:,} bytes, it has {data_bytes:,}.")
-    return infos
+    data = path.stat().st_size - data_bytes
+    return infos, {name: data + begin for begin, _, name in spans}
 
 
 def _entry(path: Path, name: str, entry: object) -> tuple[TensorInfo, int, int]:

@@ -11,33 +11,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
+from tintype.layouts.dtypes import DTYPES as NAMED
+from tintype.layouts.dtypes import DType
 from tintype.layouts.pickle_machine import Name
 from tintype.layouts.safetensors_reader import TensorInfo
 
 STORAGE_DTYPES = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-    "ComplexFloatStorage": torch.complex64,
-    "ComplexDoubleStorage": torch.complex128,
-    "UntypedStorage": torch.uint8,
+    "DoubleStorage": NAMED["float64"],
+    "FloatStorage": NAMED["float32"],
+    "HalfStorage": NAMED["float16"],
+    "BFloat16Storage": NAMED["bfloat16"],
+    "LongStorage": NAMED["int64"],
+    "IntStorage": NAMED["int32"],
+    "ShortStorage": NAMED["int16"],
+    "CharStorage": NAMED["int8"],
+    "ByteStorage": NAMED["uint8"],
+    "BoolStorage": NAMED["bool"],
+    "ComplexFloatStorage": NAMED["complex64"],
+    "ComplexDoubleStorage": NAMED["complex128"],
+    "UntypedStorage": NAMED["uint8"],
 }
-DTYPES = {
-    f"torch.{name}": getattr(torch, name)
-    for name in (
-        *("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
-        *("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "bool", "complex64", "complex128"),
-    )
-}
+DTYPES = {f"torch.{name}": dtype for name, dtype in NAMED.items()}
 
 
 @dataclass(eq=False, slots=True)
@@ -45,7 +39,7 @@ class Storage:
     """The bytes that tensors are views of; ``begin`` is where they lie in the file, once that is known."""
 
     key: str
-    dtype: torch.dtype
+    dtype: DType
     nbytes: int
     begin: int | None = None
 
@@ -81,7 +75,7 @@ def refer_to(reference: Any, storages: dict[str, Storage]) -> object:
     return storage
 
 
-def _tensor(storage: object, offset: object, shape: object, strides: object, dtype: torch.dtype) -> StoredTensor:
+def _tensor(storage: object, offset: object, shape: object, strides: object, dtype: DType) -> StoredTensor:
     """A tensor that lies within its storage. Without repetition: an expanded tensor can be larger than any memory."""
     if not isinstance(storage, Storage):
         raise ValueError("a tensor has no storage")
@@ -95,7 +89,7 @@ def _tensor(storage: object, offset: object, shape: object, strides: object, dty
 
 
 def _rebuild_tensor(storage: Any, offset: object, shape: object, strides: object, *_: object) -> StoredTensor:
-    return _tensor(storage, offset, shape, strides, storage.dtype if isinstance(storage, Storage) else torch.uint8)
+    return _tensor(storage, offset, shape, strides, storage.dtype if isinstance(storage, Storage) else NAMED["uint8"])
 
 
 def _rebuild_tensor_v3(

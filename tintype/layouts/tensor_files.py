@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from tintype.errors import CheckpointError
 from tintype.layouts.pickle_reader import ZIP_BEGINS, PickleFile
 from tintype.layouts.safetensors_reader import MAX_HEADER_BYTES, SafetensorsFile, TensorInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PICKLE_BEGINS = re.compile(rb"\x80[\x02-\x05]", re.DOTALL)
 
@@ -28,6 +32,10 @@ class TensorFile(Protocol):
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """(name, tensor) one after the other, on the CPU, as views of the mapped file."""
+        ...
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """One small tensor, without torch. ``CheckpointError`` where that cannot be."""
         ...
 
 

@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from safetensors.torch import save_file
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from tintype.errors import CheckpointError
 from tintype.layouts.safetensors_reader import TensorInfo
 from tintype.layouts.tensor_files import TensorFile, open_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_SHARD_BYTES = 10_000_000_000  # where diffusers begins to cut
 MAX_NAME = 200
@@ -107,6 +108,8 @@ def write_weights(
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
     save_file(tensors, path, metadata={"format": "pt"})  # transformers asks for the format
     path.chmod(0o644)  # the library makes its files readable by their owner alone
 

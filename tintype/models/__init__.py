@@ -3,18 +3,18 @@
 Nothing here knows of noise levels, prompts, files or speed.
 """
 
-from tintype.models.attention import Attention, attend_by_matmul, attend_with
-from tintype.models.autoencoder import Autoencoder, AutoencoderConfig, DiagonalGaussian
-from tintype.models.clip import (
-    CLIP,
-    ImageEncoder,
-    ImageEncoderConfig,
-    TextEncoder,
-    TextEncoderConfig,
-    TextFeatures,
-    normalize_pixels,
-)
-from tintype.models.unet import Prepared, UNet, UNetConfig, without_text
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tintype.lazy import lazily
+
+if TYPE_CHECKING:
+    from tintype.models.attention import Attention, attend_by_matmul, attend_with
+    from tintype.models.autoencoder import Autoencoder, DiagonalGaussian
+    from tintype.models.clip import CLIP, ImageEncoder, TextEncoder, TextFeatures, normalize_pixels
+    from tintype.models.configs import AutoencoderConfig, ImageEncoderConfig, TextEncoderConfig, UNetConfig
+    from tintype.models.unet import Prepared, UNet, without_text
 
 __all__ = [
     "CLIP",
@@ -35,3 +35,14 @@ __all__ = [
     "normalize_pixels",
     "without_text",
 ]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "tintype.models.attention": ("Attention", "attend_by_matmul", "attend_with"),
+        "tintype.models.autoencoder": ("Autoencoder", "DiagonalGaussian"),
+        "tintype.models.clip": ("CLIP", "ImageEncoder", "TextEncoder", "TextFeatures", "normalize_pixels"),
+        "tintype.models.configs": ("AutoencoderConfig", "ImageEncoderConfig", "TextEncoderConfig", "UNetConfig"),
+        "tintype.models.unet": ("Prepared", "UNet", "without_text"),
+    },
+)

@@ -13,27 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tintype.models.attention import Attention
+from tintype.models.configs import AutoencoderConfig
 from tintype.models.layers import AsymmetricDownsample, ResnetBlock, Upsample
-
-
-@dataclass(frozen=True)
-class AutoencoderConfig:
-    """The shape of an autoencoder. The defaults are Stable Diffusion 1's (83,653,863 parameters)."""
-
-    in_channels: int = 3
-    out_channels: int = 3
-    latent_channels: int = 4
-    channels: tuple[int, ...] = (128, 256, 512, 512)  # of each level, from the finest
-    layers_per_block: int = 2
-    norm_groups: int = 32
-    scaling_factor: float = 0.18215  # unit-variance latents = scaling_factor * raw latents
-    force_upcast: bool = False  # its numbers pass what fp16 can hold: then it runs in fp32
-
-    @property
-    def factor(self) -> int:
-        """Pixels to a latent, along each side."""
-        return 2 ** (len(self.channels) - 1)
-
 
 NORM_EPS = 1e-6
 

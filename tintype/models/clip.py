@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tintype.models.attention import Attention, causal_mask
+from tintype.models.configs import ImageEncoderConfig, TextEncoderConfig
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -23,35 +24,6 @@ def quick_gelu(x: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, "gelu": F.gelu}
-
-
-@dataclass(frozen=True)
-class TextEncoderConfig:
-    """The shape of a text tower. The defaults are CLIP ViT-L/14's, Stable Diffusion 1's (123,060,480 parameters)."""
-
-    vocab_size: int = 49408
-    length: int = 77
-    dim: int = 768
-    num_layers: int = 12
-    num_heads: int = 12
-    mlp_dim: int = 3072
-    activation: str = "quick_gelu"
-    end_id: int = 49407  # where the whole text's feature is read
-    projection_dim: int | None = None  # None: no projection, as in Stable Diffusion 1 and 2
-
-
-@dataclass(frozen=True)
-class ImageEncoderConfig:
-    """The shape of an image tower (ViT, arXiv 2010.11929). The defaults are CLIP ViT-L/14's."""
-
-    image_size: int = 224
-    patch_size: int = 14
-    dim: int = 1024
-    num_layers: int = 24
-    num_heads: int = 16
-    mlp_dim: int = 4096
-    activation: str = "quick_gelu"
-    projection_dim: int | None = 768
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from tintype.models.autoencoder import AutoencoderConfig
-from tintype.models.clip import ImageEncoderConfig, TextEncoderConfig
-from tintype.models.unet import UNetConfig
+from tintype.models.configs import AutoencoderConfig, ImageEncoderConfig, TextEncoderConfig, UNetConfig
 
 SD1_UNET = UNetConfig()
 SD1_AUTOENCODER = AutoencoderConfig()

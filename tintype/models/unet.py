@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tintype.models.attention import Attention, KeyValue, SpatialTransformer, TransformerBlock
+from tintype.models.configs import UNetConfig
 from tintype.models.layers import (
     Downsample,
     EmbeddingMLP,
@@ -23,34 +24,6 @@ from tintype.models.layers import (
     sinusoidal_embedding,
 )
 from tintype.types import Conditioning
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """The shape of a UNet. The defaults are Stable Diffusion 1's (859,520,964 parameters).
-
-    ``context_dim`` None is a network without text, as diffusion begins: its transformer blocks, where
-    ``transformer_depth`` asks for any, only look at the picture.
-    """
-
-    in_channels: int = 4
-    out_channels: int = 4
-    channels: tuple[int, ...] = (320, 640, 1280, 1280)  # of each level, from the finest
-    layers_per_block: int = 2
-    transformer_depth: tuple[int, ...] = (1, 1, 1, 0)  # transformer blocks after each ResNet block, by level
-    mid_depth: int = 1
-    num_heads: tuple[int, ...] = (8, 8, 8, 8)
-    context_dim: int | None = 768
-    vector_dim: int | None = None  # width of Conditioning.vector
-    guidance_dim: int | None = None  # width of the embedding of Conditioning.guidance, which LCMs are told
-    linear_projections: bool = False  # how files store proj_in and proj_out: as matrices, or as 1x1 convolutions
-    norm_groups: int = 32
-    norm_eps: float = 1e-5
-
-    @property
-    def time_dim(self) -> int:
-        """The width of the time embedding."""
-        return 4 * self.channels[0]
 
 
 @dataclass(frozen=True)

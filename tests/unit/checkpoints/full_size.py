@@ -17,7 +17,7 @@ from tests.unit.layouts import saved_files as saved
 from tintype.layouts.safetensors_reader import DTYPES, TensorInfo
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
-STORAGES = {torch.float32: "FloatStorage", torch.float16: "HalfStorage", torch.bfloat16: "BFloat16Storage"}
+STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage"}
 
 
 def safetensors(path: Path, infos: Mapping[str, TensorInfo], metadata: Mapping[str, str] | None = None) -> Path:
@@ -40,7 +40,9 @@ def ckpt(path: Path, infos: Mapping[str, TensorInfo]) -> Path:
     tensors = {}
     for index, (name, info) in enumerate(infos.items()):
         count = math.prod(info.shape)
-        storage = saved.storage(saved.text(str(index)), saved.name("torch", STORAGES[info.dtype]), saved.number(count))
+        storage = saved.storage(
+            saved.text(str(index)), saved.name("torch", STORAGES[info.dtype.name]), saved.number(count)
+        )
         strides = torch.empty(info.shape, device="meta").stride()
         tensors[name] = saved.tensor(storage, shape=saved.numbers(*info.shape), strides=saved.numbers(*strides))
     body = saved.program(saved.state(state_dict=saved.state(**tensors), global_step=saved.number(470_000)))

@@ -12,6 +12,7 @@ from tintype.checkpoints.families import FAMILIES, SD1, SD2, SDXL
 from tintype.checkpoints.single_file import _autoencoder_layout, _text_layout, _unet_layout
 from tintype.errors import CheckpointError
 from tintype.layouts import ldm
+from tintype.layouts.dtypes import DTYPES
 from tintype.layouts.safetensors_reader import TensorInfo
 from tintype.models import Autoencoder, TextEncoder, UNet
 
@@ -37,11 +38,11 @@ def header(family, *, unet=None, parts=("unet", "vae", "text")):
     if family is SD2 and "text" in parts:  # as published: one layer more than is used
         last = {name.replace(".22.", ".23."): t for name, t in tensors.items() if ".resblocks.22." in name}
         tensors |= last | {"cond_stage_model.model.text_projection": torch.empty(1024, 1024, device="meta")}
-    return {name: TensorInfo(tuple(tensor.shape), torch.float16) for name, tensor in tensors.items()}
+    return {name: TensorInfo(tuple(tensor.shape), DTYPES["float16"]) for name, tensor in tensors.items()}
 
 
 def scalar():
-    return TensorInfo((0,), torch.float32)
+    return TensorInfo((0,), DTYPES["float32"])
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -119,7 +120,7 @@ def test_what_is_refused_is_named():
     ],
 )
 def test_no_models(names, kind, expected):
-    found = detect({name: TensorInfo((4, 8), torch.float32) for name in names}, {})
+    found = detect({name: TensorInfo((4, 8), DTYPES["float32"]) for name in names}, {})
     assert found.kind == kind and expected in found.refused
 
 
@@ -147,7 +148,7 @@ def test_contradictions(change, expected):
         if shape is None:
             infos = {key: info for key, info in infos.items() if not key.startswith(name.rsplit(".in_", 1)[0])}
         else:
-            infos[name] = TensorInfo(shape, torch.float32)
+            infos[name] = TensorInfo(shape, DTYPES["float32"])
     with pytest.raises(CheckpointError, match=expected):
         detect(infos, {})
 

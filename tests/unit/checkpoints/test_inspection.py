@@ -22,6 +22,7 @@ from tintype.checkpoints.load import BOX, load
 from tintype.cli import app
 from tintype.errors import CheckpointError
 from tintype.layouts import ldm
+from tintype.layouts.dtypes import DTYPES
 from tintype.layouts.safetensors_reader import TensorInfo
 
 SECONDS = 1.0  # of this process: tests run beside each other
@@ -47,7 +48,7 @@ KOHYA = {
 
 
 def float16(*shape):
-    return TensorInfo(shape, torch.float16)
+    return TensorInfo(shape, DTYPES["float16"])
 
 
 def timed(path):
@@ -189,6 +190,9 @@ def test_embeddings(tmp_path):
         report = timed(tmp_path / name)
         assert (report.family, report.details["vectors"], report.details["word"]) == told
         assert "textual inversion" in report.what and "prompt" in report.why_not
+        assert told[1] in shown(tmp_path / name)
+    Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
+    assert "a picture that does not say how it was made" in shown(tmp_path / "plain.png")
 
 
 def test_controlnet_and_strangers(tmp_path):

@@ -30,9 +30,10 @@ def test_the_first_bytes_count(tmp_path, suffix, written):
     file = open_tensors(path)
     assert isinstance(file, SafetensorsFile if written == "safetensors" else PickleFile)
     assert same(file) and file.path == path and file.metadata == {"k": "v"}
-    assert {name: (info.shape, info.dtype) for name, info in file.infos.items()} == {
+    assert {name: (info.shape, info.dtype.torch) for name, info in file.infos.items()} == {
         name: (tuple(tensor.shape), tensor.dtype) for name, tensor in TENSORS.items()
     }
+    assert file.numbers("a").tolist() == TENSORS["a"].double().tolist()  # without torch
     in_disguise = suffix == "safetensors" and written != "safetensors"
     assert bool(file.notices) == in_disguise
     if in_disguise:
