@@ -12,6 +12,7 @@ import argparse
 import resource
 import sys
 import time
+from itertools import pairwise
 
 import tintype
 from benchmarks.recording import PROMPT, model
@@ -50,7 +51,7 @@ def main() -> None:
     size = len(page.html.encode())
     whole = time.perf_counter() - begin
     stages.append(("", time.perf_counter()))
-    for (stage, at), (_, until) in zip(stages, stages[1:], strict=False):
+    for (stage, at), (_, until) in pairwise(stages):
         print(f"  {stage}: {until - at:.1f} s")
     print(f"run and page: {whole:.1f} s, {whole / alone:.2f} times the run; {size:,} bytes; peak memory {peak()}")
 
