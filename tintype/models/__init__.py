@@ -1,4 +1,4 @@
-"""The three networks, in torch and nothing else: text and image towers, UNet, autoencoder.
+"""The three networks, in torch and nothing else: text and image towers, UNet, autoencoder and its discriminator.
 
 Nothing here knows of noise levels, prompts, files or speed.
 """
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tintype.models.autoencoder import Autoencoder, DiagonalGaussian
     from tintype.models.clip import CLIP, ImageEncoder, TextEncoder, TextFeatures, normalize_pixels
     from tintype.models.configs import AutoencoderConfig, ImageEncoderConfig, TextEncoderConfig, UNetConfig
+    from tintype.models.discriminator import DiscriminatorConfig, PatchDiscriminator
     from tintype.models.unet import Prepared, UNet, without_text
 
 __all__ = [
@@ -22,8 +23,10 @@ __all__ = [
     "Autoencoder",
     "AutoencoderConfig",
     "DiagonalGaussian",
+    "DiscriminatorConfig",
     "ImageEncoder",
     "ImageEncoderConfig",
+    "PatchDiscriminator",
     "Prepared",
     "TextEncoder",
     "TextEncoderConfig",
@@ -43,6 +46,7 @@ __getattr__, __dir__ = lazily(
         "tintype.models.autoencoder": ("Autoencoder", "DiagonalGaussian"),
         "tintype.models.clip": ("CLIP", "ImageEncoder", "TextEncoder", "TextFeatures", "normalize_pixels"),
         "tintype.models.configs": ("AutoencoderConfig", "ImageEncoderConfig", "TextEncoderConfig", "UNetConfig"),
+        "tintype.models.discriminator": ("DiscriminatorConfig", "PatchDiscriminator"),
         "tintype.models.unet": ("Prepared", "UNet", "without_text"),
     },
 )

@@ -18,7 +18,7 @@ from torch import Tensor
 from tintype.checkpoints.parts import without_projection
 from tintype.diffusion import Schedule
 from tintype.errors import TrainingError
-from tintype.models import CLIP, Autoencoder, TextEncoder, UNet
+from tintype.models import CLIP, Autoencoder, PatchDiscriminator, TextEncoder, UNet
 from tintype.pipeline.settings import Defaults
 from tintype.pipeline.stable_diffusion import StableDiffusion
 from tintype.scenes import caption, known_words
@@ -29,9 +29,11 @@ from tintype.text.vocabulary import Vocabulary
 from tintype.training.draws import Draw
 from tintype.training.latents import cache_latents, measure_scaling_factor
 from tintype.training.loop import Training
+from tintype.training.perceptual import Perceptual
 from tintype.training.pictures import DrawnScenes, Pictures, draw_scenes, scene_of
 from tintype.training.prepare import Preparation, prepare_latents, prepare_pixels
 from tintype.training.recipes import AutoencoderRecipe, ChainRecipe, ClipRecipe, DenoiserRecipe
+from tintype.training.rival import Rival
 from tintype.training.shards import Shards
 from tintype.training.sources import PictureSource, open_source
 from tintype.training.state import load_newest_state
@@ -101,9 +103,15 @@ class Chain:
         return Training(task, recipe, self.folder / "clip")
 
     def autoencoder_training(self, recipe: AutoencoderRecipe) -> Training:
-        """The autoencoder on crops of the drawn pictures."""
+        """The autoencoder on crops of the drawn pictures; CLIP and a discriminator look on where they have a weight."""
         model = seeded(recipe.seed, lambda: Autoencoder(recipe.autoencoder))
-        return Training(ReconstructionTask(model, self._pictures(), recipe), recipe, self.folder / "autoencoder")
+        perceptual = Perceptual(self.clip().image) if recipe.perceptual_weight else None
+        rival = None
+        if recipe.adversarial_weight:
+            discriminator = seeded(recipe.seed, lambda: PatchDiscriminator(recipe.discriminator))
+            rival = Rival(discriminator, recipe.adversarial_after)
+        task = ReconstructionTask(model, self._pictures(), recipe, perceptual, rival)
+        return Training(task, recipe, self.folder / "autoencoder")
 
     def cache_latents(self, *, part: int = 0, parts: int = 1) -> Iterator[int]:
         """Encode the pictures; yields how many are ready."""

@@ -12,7 +12,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from tintype.errors import SettingsError
-from tintype.models import AutoencoderConfig, ImageEncoderConfig, TextEncoderConfig, UNetConfig, presets
+from tintype.models import (
+    AutoencoderConfig,
+    DiscriminatorConfig,
+    ImageEncoderConfig,
+    TextEncoderConfig,
+    UNetConfig,
+    presets,
+)
 from tintype.scenes import SMALL as SMALL_VOCABULARY
 from tintype.scenes import Vocabulary
 
@@ -57,6 +64,10 @@ class AutoencoderRecipe(Recipe):
     crop: int
     l2_weight: float = 1.0  # beside L1
     kl_weight: float = 0.03  # the paper's 1e-6 leaves latents of any size; this keeps them near the unit normal
+    perceptual_weight: float = 0.0  # of the distance in the features of the same chain's CLIP; 0: CLIP is not needed
+    adversarial_weight: float = 0.0  # against the other parts of the error; 0: there is no discriminator
+    adversarial_after: int = 0  # pictures, from which on the discriminator learns and is heard
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
