@@ -2,8 +2,8 @@
 
     nice -n 10 python -m benchmarks.claims.autoencoder_losses --output benchmarks/results/claims-autoencoder.json
 
-Two perceptual distances: in the features of the chain's own CLIP, which the loss asks for, and in those of the judge, an
-independent network that has no part in training. The gradient's size tells whether fine detail is there at all.
+Two perceptual distances: in the features of the chain's own CLIP, which the loss asks for, and in those of the judge,
+an independent network that has no part in training. The gradient's size tells whether fine detail is there at all.
 """
 
 from __future__ import annotations

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from tintype.models.clip import CLIP, ImageEncoder, TextEncoder, TextFeatures, normalize_pixels
     from tintype.models.configs import AutoencoderConfig, ImageEncoderConfig, TextEncoderConfig, UNetConfig
     from tintype.models.discriminator import DiscriminatorConfig, PatchDiscriminator
+    from tintype.models.pixels import PIXELS, Pixels
     from tintype.models.unet import Prepared, UNet, without_text
 
 __all__ = [
     "CLIP",
+    "PIXELS",
     "Attention",
     "Autoencoder",
     "AutoencoderConfig",
@@ -27,6 +29,7 @@ __all__ = [
     "ImageEncoder",
     "ImageEncoderConfig",
     "PatchDiscriminator",
+    "Pixels",
     "Prepared",
     "TextEncoder",
     "TextEncoderConfig",
@@ -47,6 +50,7 @@ __getattr__, __dir__ = lazily(
         "tintype.models.clip": ("CLIP", "ImageEncoder", "TextEncoder", "TextFeatures", "normalize_pixels"),
         "tintype.models.configs": ("AutoencoderConfig", "ImageEncoderConfig", "TextEncoderConfig", "UNetConfig"),
         "tintype.models.discriminator": ("DiscriminatorConfig", "PatchDiscriminator"),
+        "tintype.models.pixels": ("PIXELS", "Pixels"),
         "tintype.models.unet": ("Prepared", "UNet", "without_text"),
     },
 )

@@ -1,4 +1,4 @@
-"""The patch discriminator: for every part of a picture, does it look drawn or rebuilt?
+"""The patch discriminator says of every part of a picture whether it looks real or rebuilt.
 
 Isola et al. 2016 (arXiv 1611.07004), section 3.2.2, as latent diffusion's autoencoder is trained against it; with
 GroupNorm in the place of BatchNorm, so that a picture's score does not depend on its batch.

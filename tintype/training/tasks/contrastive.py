@@ -81,7 +81,7 @@ class ContrastiveTask:
         if self._windows == 1 or mean < STUCK:
             return None
         return (
-            f"CLIP is stuck: over the last {WINDOW} steps its loss was {mean:.0%} of ln(batch size), which is guessing. "
+            f"CLIP is stuck: over the last {WINDOW} steps its loss was {mean:.0%} of ln(batch size), as if it guessed. "
             "Start anew with a lower lr, a longer warmup or a larger batch_size."
         )
 
