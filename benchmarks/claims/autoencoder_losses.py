@@ -1,6 +1,6 @@
 """What the parts of the autoencoder's loss do, after the same number of crops, on scenes that were never trained on.
 
-    nice -n 10 python -m benchmarks.claims.autoencoder_losses --output benchmarks/results/claims-autoencoder.json
+    nice -n 10 python -m benchmarks.claims.autoencoder_losses
 
 Two perceptual distances: in the features of the chain's own CLIP, which the loss asks for, and in those of the judge,
 an independent network that has no part in training. The gradient's size tells whether fine detail is there at all.
@@ -24,7 +24,7 @@ from tintype.models import Autoencoder
 from tintype.training.measures import bicubic, psnr
 from tintype.training.perceptual import Perceptual
 
-CLIP_SEEN, SEEN = 24_576, 16_384
+CLIP_SEEN, SEEN = 8_192, 4_096
 SCENES = 128
 SEEDS = (0, 1)
 ARMS: dict[str, dict[str, float | int]] = {
@@ -79,14 +79,16 @@ def rebuilt_by(model: Autoencoder, pixels: Tensor) -> tuple[Tensor, float]:
 
 
 def main() -> None:
-    asked = arguments(__doc__)
+    asked = arguments("autoencoder-losses", __doc__)
     results, chain = Results(asked.output), ground(asked.folder)
     seconds_of(
-        chain.clip_training(replace(chain.recipe.clip, pictures=int(CLIP_SEEN * asked.length), warmup=2_048, lr=1e-3))
+        chain.clip_training(replace(chain.recipe.clip, pictures=int(CLIP_SEEN * asked.length), warmup=512, lr=1e-3))
     )
     clip, judge = Perceptual(chain.clip().image), load_judge()
     pixels = drawn(unseen(SCENES), chain.recipe.size)
-    results.add("bicubic", measured(bicubic(pixels, 8, 4), pixels, clip, judge))
+    results.add(
+        "bicubic", measured(bicubic(pixels, chain.recipe.autoencoder.autoencoder.factor, 4), pixels, clip, judge)
+    )
     for seed in SEEDS:
         for name, dials in ARMS.items():
             key = f"{name}, seed {seed}"
@@ -106,8 +108,8 @@ def main() -> None:
             afresh(chain.folder / "autoencoder")
             training = chain.autoencoder_training(recipe)
             seconds = seconds_of(training)
-            training.task.model.load_state_dict(training.averaged())
-            pictures_back, spread = rebuilt_by(training.task.model, pixels)
+            training.save()
+            pictures_back, spread = rebuilt_by(chain.autoencoder(), pixels)
             row = measured(pictures_back, pixels, clip, judge)
             results.add(key, row | {"latent std": round(spread, 3), "seconds": round(seconds, 1)})
 
