@@ -315,6 +315,8 @@ def _watch(what: str, training: Training) -> None:
     """Train to the end or to Ctrl-C, showing how far it is and how well it goes."""
     with stop_on_interrupt(training), _bar(what, training.recipe.pictures) as show:
         for step in training:
+            if step.notice is not None:
+                say(f"{what}: {step.notice}")
             metrics = "".join(f"  {name} {value:.3g}" for name, value in step.metrics.items())
             show(step.seen, f"loss {step.loss:.4f}{metrics}  {step.pictures_per_second:.0f} pictures/s")
     if training.seen < training.recipe.pictures:
