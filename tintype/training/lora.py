@@ -29,7 +29,6 @@ from tintype.pipeline.conditions import imitates_guidance, takes_masked_pictures
 from tintype.pipeline.stable_diffusion import StableDiffusion
 from tintype.training.identity import claim, weights_hash
 from tintype.training.loop import Training
-from tintype.training.memory import checkpointed
 from tintype.training.prepare import Preparation, prepare_latents
 from tintype.training.recipes import LoraRecipe
 from tintype.training.shards import Shards
@@ -76,8 +75,6 @@ class LoraLesson:
     def __enter__(self) -> LoraLesson:
         self._open.enter_context(_frozen(self.sd.networks))
         self._open.enter_context(self.lora.attached())
-        if self.recipe.checkpointing:
-            self._open.enter_context(checkpointed(self.sd.unet))
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -16,6 +16,7 @@ from tintype.models import Autoencoder
 from tintype.training.draws import Draw
 from tintype.training.perceptual import Perceptual
 from tintype.training.pictures import Pictures, to_signed
+from tintype.training.processes import processes
 from tintype.training.recipes import AutoencoderRecipe
 from tintype.training.rival import Rival
 
@@ -102,8 +103,13 @@ class ReconstructionTask:
     def _weight(self, loss: Tensor, adversarial: Tensor) -> Tensor:
         """What makes both pull the decoder's last layer equally hard (Esser et al. 2020, arXiv 2012.09841, eq. 7)."""
         last = self.model.decoder.conv_out.weight
-        pulls = [torch.autograd.grad(each, last, retain_graph=True)[0].norm() for each in (loss, adversarial)]
+        pulls = [processes().averaged(self._pull(each, last)).norm() for each in (loss, adversarial)]
         return (pulls[0] / (pulls[1] + 1e-6)).clamp(0, 1e4).detach()
+
+    def _pull(self, loss: Tensor, weight: Tensor) -> Tensor:
+        """The gradient of what this process counts in the mean over all."""
+        share = 1.0 if self.rival is None else self.rival.share
+        return share * torch.autograd.grad(loss, weight, retain_graph=True)[0]
 
     def after_step(self) -> None:
         """The rival's step."""
