@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -112,12 +113,11 @@ class Training:
             task.model.load_state_dict(state.tensors["model"])
         self._gradient = Gradient(task, recipe, self.group)
         learnt = [(name, p) for name, p in task.model.named_parameters() if p.requires_grad]
-        if self._gradient.sharded:
-            learnt.sort(key=lambda each: each[1].ndim == 0)  # what is not split has an optimizer's group of its own
+        kind = _is_number if self._gradient.sharded else lambda each: False  # split and whole tensors, apart
+        learnt.sort(key=kind)
         self.names = [name for name, _ in learnt]
-        groups = [[p for _, p in learnt if (p.ndim == 0) is whole] for whole in (False, True)]
         self.optimizer = torch.optim.AdamW(
-            [{"params": each} for each in groups if each] if self._gradient.sharded else [p for _, p in learnt],
+            [{"params": [p for _, p in each]} for _, each in groupby(learnt, kind)],
             lr=recipe.lr,
             betas=recipe.betas,
             weight_decay=recipe.weight_decay,
@@ -232,3 +232,8 @@ class Training:
             lines = self.log.read_text().splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["seen"] <= seen]
             self.log.write_text("".join(kept))
+
+
+def _is_number(each: tuple[str, nn.Parameter]) -> bool:
+    """Whether a parameter is one number, which is not split over processes."""
+    return each[1].ndim == 0
