@@ -32,7 +32,14 @@ SERIES = 65_536
 MIRRORED = (2, 1, 0)  # left, middle, right
 
 RECIPE = Recipe(
-    pictures=16_000, batch_size=16, lr=2e-3, warmup=800, cooldown=8_000, save_every=2_000, precision="fp32", clip_norm=5.0
+    pictures=16_000,
+    batch_size=16,
+    lr=2e-3,
+    warmup=800,
+    cooldown=8_000,
+    save_every=2_000,
+    precision="fp32",
+    clip_norm=5.0,
 )
 """What the judge that ships was trained by; about 7 minutes of one core."""
 

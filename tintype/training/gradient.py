@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Lesson(nn.Module):
-    """A task's loss as a module that holds what is learnt: what wraps it sees every call, whichever networks take part."""
+    """A task's loss as a module that holds what is learnt: a wrapper sees every call, whichever networks take part."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -34,6 +34,7 @@ class Lesson(nn.Module):
         self._task = task
 
     def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the task says of a batch."""
         return self._task.loss(batch)
 
 
@@ -65,12 +66,15 @@ class Gradient:
             shard(lesson, self.group)
             return lesson
         if not self.group.alone:
-            from accelerate.utils import DistributedDataParallelKwargs
-
-            some_may_rest = self.task.network is not self.task.model  # an adapter on layers that are not reached
-            accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=some_may_rest)
+            self._tell_ddp(accelerator)
         accelerator.free_memory()  # it keeps what it wrapped before
         return accelerator.prepare_model(lesson)
+
+    def _tell_ddp(self, accelerator: Any) -> None:
+        from accelerate.utils import DistributedDataParallelKwargs
+
+        some_may_rest = self.task.network is not self.task.model  # an adapter, on layers that are not always reached
+        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=some_may_rest)
 
     def __call__(self, draws: Sequence[Draw]) -> tuple[float, dict[str, float], float]:
         """(loss, metrics, norm of the gradient before it was clipped), each of the whole batch."""
@@ -142,6 +146,10 @@ class LossScale:
 
     def __init__(self) -> None:
         self.value, self.good = 2.0**16, 0
+
+    def restore(self, numbers: Mapping[str, Any]) -> None:
+        """Put back what ``vars`` gave."""
+        self.value, self.good = float(numbers["value"]), int(numbers["good"])
 
     def heard(self, finite: bool) -> None:
         """What became of this step's gradient."""

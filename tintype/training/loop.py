@@ -207,8 +207,9 @@ class Training:
         if self.ema:
             self.ema.weights = {name: part(value, parameters[name]) for name, value in state.tensors["ema"].items()}
             self.ema.steps = int(str(state.numbers["ema_steps"]))
-        if self._gradient.scale and "loss_scale" in state.numbers:
-            vars(self._gradient.scale).update(state.numbers["loss_scale"])
+        scale = state.numbers.get("loss_scale")
+        if self._gradient.scale and isinstance(scale, dict):
+            self._gradient.scale.restore(scale)
         if self.task.rival is not None:
             self.task.rival.restore(state.tensors)
         self.skipped = int(str(state.numbers["skipped"]))

@@ -173,7 +173,7 @@ def processes() -> Processes:
     )
     kind = accelerator.distributed_type.value
     if kind not in ("NO", "MULTI_CPU", "MULTI_GPU"):
-        raise SettingsError(f"accelerate is configured for {kind}; leave that out and say shard=fsdp or shard=ddp here.")
+        raise SettingsError(f"accelerate is configured for {kind}. Leave that out; say shard=fsdp or shard=ddp here.")
     return Processes(accelerator)
 
 

@@ -25,7 +25,6 @@ from tintype.models import (
 from tintype.scenes import SMALL as SMALL_VOCABULARY
 from tintype.scenes import Vocabulary
 
-
 PRECISIONS = ("fp32", "bf16", "fp16")
 """What networks compute in; weights, averages and optimizers are fp32 always."""
 
@@ -77,8 +76,8 @@ class ClipRecipe(Recipe):
         super().__post_init__()
         if self.accumulate > 1:
             raise SettingsError(
-                f"accumulate={self.accumulate}: CLIP compares all pictures of a batch with each other, so it cannot see "
-                "them in pieces. checkpointing=true needs less memory too, and several processes share a batch."
+                f"accumulate={self.accumulate}: CLIP compares all pictures of a batch with each other, and so cannot "
+                "see them in pieces. checkpointing=true needs less memory too, and several processes share a batch."
             )
 
 

@@ -45,7 +45,7 @@ def hold_back(module: nn.Module, wait: bool) -> None:
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of which this process may hold a part, put together. All processes must ask."""
     return {
-        name: tensor.detach().full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
+        name: tensor.full_tensor().detach() if isinstance(tensor, DTensor) else tensor.detach()
         for name, tensor in tensors.items()
     }
 

@@ -72,7 +72,7 @@ class ContrastiveTask:
         return loss, {"retrieval_at_1": found, "chance_loss": torch.tensor(chance)}
 
     def _similarities(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor, int]:
-        """Of these pictures to all captions (b all), of all pictures to these captions (all b), and the first's number."""
+        """Of these pictures to all captions (b all), of all pictures to these captions (all b); the first's number."""
         group, scale = processes(), self.model.logit_scale.exp()
         if group.alone:
             both = scale * image @ text.T
