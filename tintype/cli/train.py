@@ -146,7 +146,7 @@ def everything(recipe: Recipe, changes: Changes = None, folder: Folder = None, t
     chain, others = _chain(recipe, changes, folder, threads)
     if others:
         raise SettingsError(f"{', '.join(others)}: all stages together take only {', '.join(OF_THE_CHAIN)}.")
-    chain.tokenizer()
+    _by_the_first(chain.tokenizer)
     _pictures(chain, 0, 1)
     _watch("clip", chain.clip_training(chain.recipe.clip))
     _watch("autoencoder", chain.autoencoder_training(chain.recipe.autoencoder))
@@ -299,7 +299,7 @@ def _share_out(what: str, make: Callable[..., Iterator[int]], total: int, part: 
     group.wait()
 
 
-def _by_the_first(work: Callable[[], None]) -> None:
+def _by_the_first(work: Callable[[], object]) -> None:
     """Done once, while other processes wait."""
     from tintype.training import processes
 

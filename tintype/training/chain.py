@@ -103,7 +103,8 @@ class Chain:
 
     def clip_training(self, recipe: ClipRecipe) -> Training:
         """CLIP on the drawn pictures and their captions."""
-        tokenizer = self.tokenizer()
+        with processes().first_goes_ahead():
+            tokenizer = self.tokenizer()
         clip = seeded(recipe.seed, lambda: initialize(self._new_clip())).to(processes().device)
         task = ContrastiveTask(clip, self._pictures(), tokenizer)
         return Training(task, recipe, self.folder / "clip")
@@ -235,8 +236,7 @@ class Chain:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, trained now where it was not yet."""
         folder = self.folder / "tokenizer"
-        with processes().first_goes_ahead():
-            return Tokenizer.load(folder) if folder.exists() else self.train_tokenizer()
+        return Tokenizer.load(folder) if folder.exists() else self.train_tokenizer()
 
     def _pictures(self) -> Pictures:
         folder = self.folder / "pictures"
