@@ -11,7 +11,7 @@ from tintype.training.state import load_newest_state
 
 
 def denoiser(chain, name, **dials):
-    recipe = replace(chain.recipe.denoiser, pictures=48, batch_size=16, precision="fp32")
+    recipe = replace(chain.recipe.denoiser, pictures=18, batch_size=6, precision="fp32")
     return chain.denoiser_training(replace(recipe, **dials), name)
 
 
@@ -22,7 +22,7 @@ def first_gradient(training):
     return loss, norm, torch.cat([p.grad.flatten() for p in task.model.parameters()])
 
 
-@pytest.mark.parametrize("dials", [{"accumulate": 3}, {"checkpointing": True}, {"accumulate": 16}])
+@pytest.mark.parametrize("dials", [{"accumulate": 3}, {"checkpointing": True}, {"accumulate": 6}])
 def test_pieces_and_checkpoints_change_nothing_but_the_order_of_sums(chain, dials):
     loss, norm, gradient = first_gradient(denoiser(chain, "plain"))
     other_loss, other_norm, other = first_gradient(denoiser(chain, "other", **dials))
@@ -34,7 +34,7 @@ def test_checkpoints_in_clip_and_autoencoder(chain):
     for stage in ("clip", "autoencoder"):
         found = []
         for checkpointing in (False, True):
-            recipe = replace(getattr(chain.recipe, stage), batch_size=8, precision="fp32", checkpointing=checkpointing)
+            recipe = replace(getattr(chain.recipe, stage), batch_size=4, precision="fp32", checkpointing=checkpointing)
             found.append(first_gradient(getattr(chain, f"{stage}_training")(recipe)))
         assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
         torch.testing.assert_close(found[0][2], found[1][2], rtol=1e-4, atol=1e-7)
@@ -55,7 +55,7 @@ def test_the_scale_of_fp16_is_found_and_kept(chain):
     assert progress[0].skipped == 1 and progress[-1].skipped == 3  # too large: every step overflows
     state = load_newest_state(chain.folder / "fp16")
     assert state.numbers["loss_scale"] == {"value": 2.0**37, "good": 0}
-    again = denoiser(chain, "fp16", precision="fp16", pictures=64)
+    again = denoiser(chain, "fp16", precision="fp16", pictures=24)
     assert again._gradient.scale.value == 2.0**37
 
 

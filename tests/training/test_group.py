@@ -75,6 +75,12 @@ def together(folder: Path, *tasks: str, **dials: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
 def log(folder: Path, task: str) -> list[dict]:
     return [json.loads(line) for line in (folder / task / OWN_FOLDER[task] / "log.jsonl").open()]
 
@@ -121,9 +127,7 @@ for task, kind in zip(sys.argv[2::2], sys.argv[3::2]):
 def short(ground, tmp_path_factory) -> tuple[Path, Path]:
     """The folders of one process and of two, which have trained a denoiser with DDP and CLIP with FSDP2: 4 updates."""
     one, two = (runs(ground, tmp_path_factory.mktemp(name), tuple(KINDS)) for name in ("one", "two"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = [word for pair in KINDS.items() for word in pair]
     group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     members = [
@@ -291,3 +295,30 @@ def test_killed_a_group_leaves_a_state_that_continues(ground, tmp_path, whom):
         assert state.seen >= max(last, log(folder, "denoiser")[-1]["seen"] - 2 * 16)
         last = state.seen
     learn(folder / "denoiser", "denoiser", pictures=last + 16)
+
+
+SRUN = """#!/bin/sh
+SLURM_NODEID=1 "$@" &
+SLURM_NODEID=0 "$@" && wait $!
+"""
+
+
+@pytest.mark.proof
+def test_the_slurm_script_with_two_launchers_here(ground, tmp_path):
+    """``srun`` starts two launchers on this machine, and ``scontrol`` names it as the first."""
+    folder = runs(ground, tmp_path / "run", ("denoiser",))
+    for name, text in (("srun", SRUN), ("scontrol", "#!/bin/sh\necho localhost\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_ID": "7", "PORT": str(free_port())}
+    said = {"PROCESSES": "1", "PYTHON": sys.executable, "RUN": str(folder / "denoiser")}
+    path = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", ROOT / "examples/slurm/train.sbatch", "denoiser", "tiny", "pictures=64", "shard=fsdp"],
+        env=ENVIRONMENT | job | said | path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert newest(folder, "denoiser").seen == 64
+    assert "denoiser: 64 of 64" in done.stderr
