@@ -149,7 +149,9 @@ class Chain:
         else:
             factor = self.recipe.autoencoder.autoencoder.factor
             examples = StoredLatents(latents, self.scaling_factor(), factor=factor)
-        words = OneTower(self.text_encoder().to(unet.conv_in.weight.device), self.tokenizer()) if recipe.text else NoWords()
+        words = NoWords()
+        if recipe.text:
+            words = OneTower(self.text_encoder().to(unet.conv_in.weight.device), self.tokenizer())
         return DiffusionTask(unet, examples, words, self.schedule(recipe), recipe)
 
     @property
