@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.training.member import CHAIN, OWN_FOLDER, learn
 from tintype.training import LORAS, Chain, LoraLesson, open_source
-from tintype.training.state import State, load_newest_state
+from tintype.training.state import State, load_newest_state, states
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
@@ -251,6 +251,11 @@ def started(run: Path, *dials: str) -> subprocess.Popen[str]:
     return process
 
 
+def newer(state: Path, seen: int) -> bool:
+    """Whether a state's folder is of more pictures."""
+    return int(state.name.removeprefix("state-")) > seen
+
+
 def children(launcher: int) -> list[int]:
     """The processes that a launcher has started."""
     return [int(word) for word in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()]
@@ -286,13 +291,15 @@ def test_killed_a_group_leaves_a_state_that_continues(ground, tmp_path, whom):
     last = 0
     for delay in (0.0, 0.3, 0.7):
         process = started(folder / "denoiser", "shard=fsdp")
+        while not any(newer(path, last) for path in states(folder / "denoiser/denoiser")):
+            time.sleep(0.05)
         time.sleep(delay)
         first, second = children(process.pid)
         for each in {"first": (first,), "second": (second,), "all": (process.pid, first, second)}[whom]:
             os.kill(each, signal.SIGKILL)
         process.communicate()
         state = newest(folder, "denoiser")
-        assert state.seen >= max(last, log(folder, "denoiser")[-1]["seen"] - 2 * 16)
+        assert state.seen > last and state.seen >= log(folder, "denoiser")[-1]["seen"] - 2 * 16
         last = state.seen
     learn(folder / "denoiser", "denoiser", pictures=last + 16)
 
