@@ -1,10 +1,13 @@
-"""``tintype train``: teach every part, one command each or all in a row. Ctrl-C saves; the same command continues."""
+"""``tintype train``: teach every part, one command each or all in a row. Ctrl-C saves; the same command continues.
+
+``torchrun -m tintype train ...`` runs each command in several processes: they share what is drawn, encoded and learnt.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain as chain_of
@@ -14,7 +17,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say, stop_on_interrupt
+from tintype.cli.terminal import (
+    INTERRUPTED,
+    SECONDS_BETWEEN_LINES,
+    give,
+    say,
+    speaks,
+    stop_on_interrupt,
+    stop_together,
+)
 from tintype.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -63,7 +74,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="The folder to writ
 def tokenizer(recipe: Recipe, changes: Changes = None, folder: Folder = None) -> None:
     """Byte pairs from captions."""
     chain, _ = _chain(recipe, changes, folder, None)
-    say(f"{len(chain.train_tokenizer())} tokens")
+    _by_the_first(lambda: say(f"{len(chain.train_tokenizer())} tokens"))
 
 
 @train.command()
@@ -91,8 +102,7 @@ def latents(
 ) -> None:
     """Encode the pictures, once."""
     chain, _ = _chain(recipe, changes, folder, threads)
-    part, parts = _shard(shard)
-    _watch_count("encoding", chain.cache_latents(part=part, parts=parts), chain.num_pictures)
+    _encode(chain, *_shard(shard))
 
 
 @train.command()
@@ -120,13 +130,14 @@ def judge(
     _watch("judge", training)
     if output is not None:
         write_judge(training, output)
-        typer.echo(output)
+        give(output)
 
 
 @train.command()
 def model(recipe: Recipe, output: Output, folder: Folder = None) -> None:
     """Put the trained parts together: a folder that tintype and diffusers load."""
-    _save(_chain(recipe, None, folder, None)[0], output)
+    chain, _ = _chain(recipe, None, folder, None)
+    _by_the_first(lambda: _save(chain, output))
 
 
 @train.command(name="all")
@@ -135,14 +146,13 @@ def everything(recipe: Recipe, changes: Changes = None, folder: Folder = None, t
     chain, others = _chain(recipe, changes, folder, threads)
     if others:
         raise SettingsError(f"{', '.join(others)}: all stages together take only {', '.join(OF_THE_CHAIN)}.")
-    if not (chain.folder / "tokenizer").exists():
-        chain.train_tokenizer()
+    _by_the_first(chain.tokenizer)
     _pictures(chain, 0, 1)
     _watch("clip", chain.clip_training(chain.recipe.clip))
     _watch("autoencoder", chain.autoencoder_training(chain.recipe.autoencoder))
-    _watch_count("encoding", chain.cache_latents(), chain.num_pictures)
+    _encode(chain, 0, 1)
     _watch("denoiser", chain.denoiser_training(chain.recipe.denoiser))
-    _save(chain, chain.folder / "model")
+    _by_the_first(lambda: _save(chain, chain.folder / "model"))
 
 
 @train.command()
@@ -157,7 +167,7 @@ def lora(
         _prepare(lesson, 0, 1)
         _watch("lora", lesson.training())
         for path in lesson.save():
-            typer.echo(path)
+            give(path)
 
 
 @train.command()
@@ -179,7 +189,7 @@ def _prepare(lesson: LoraLesson, part: int, parts: int) -> None:
     silent = sum(not item.captions for item in lesson.source.items)
     if silent:
         say(f"{silent} of {len(lesson.source.items)} pictures have no caption")
-    _watch_count("encoding", lesson.prepare(part=part, parts=parts), len(lesson.source.items))
+    _share_out("encoding", lesson.prepare, len(lesson.source.items), part, parts)
     _tell_skipped(lesson.folder / "latents")
 
 
@@ -188,7 +198,7 @@ def _lesson(recipe: str, changes: list[str] | None, folder: Path | None, threads
     import torch
 
     import tintype
-    from tintype.training import LORAS, LoraLesson, adjusted
+    from tintype.training import LORAS, LoraLesson, adjusted, processes
     from tintype.training.sources import open_source
 
     if recipe not in LORAS:
@@ -202,7 +212,8 @@ def _lesson(recipe: str, changes: list[str] | None, folder: Path | None, threads
         dials = replace(dials, pictures=steps * dials.batch_size)
     if threads is not None:
         torch.set_num_threads(threads)
-    sd = tintype.load(source, dtype=None if torch.cuda.is_available() else torch.float32)
+    device = None if processes().alone else processes().device
+    sd = tintype.load(source, device=device, dtype=None if torch.cuda.is_available() else torch.float32)
     return LoraLesson(sd, open_source(data), dials, folder or Path("runs") / f"{Path(data).name}-lora")
 
 
@@ -218,7 +229,7 @@ def _save(chain: Chain, output: Path) -> None:
         write_card(chain, output, measure(chain))
     else:
         write_card_of_data(chain, output)
-    typer.echo(output)
+    give(output)
 
 
 def _stage(stage: str, recipe: str, changes: list[str] | None, folder: Path | None, threads: int | None) -> None:
@@ -239,7 +250,7 @@ def _chain(
     """The chain, and those changes that are for one stage."""
     import torch
 
-    from tintype.training import CHAINS, Chain
+    from tintype.training import CHAINS, Chain, processes
     from tintype.training.identity import kept
 
     if recipe not in CHAINS:
@@ -249,7 +260,8 @@ def _chain(
     folder = folder or Path("runs") / recipe
     given = dict(map(_change, changes or []))
     stated = {name: given.pop(name) for name in OF_THE_CHAIN if name in given}
-    said = kept(folder / "data.json", stated)
+    with processes().first_goes_ahead():
+        said = kept(folder / "data.json", stated)
     chosen = CHAINS[recipe]
     if said:
         if "data" not in said:
@@ -269,9 +281,31 @@ def _pictures(chain: Chain, part: int, parts: int) -> None:
     for notice in chain.source.notices if chain.source else ():
         say(f"{chain.source.name}: {notice}" if chain.source else notice)
     what = "drawing" if chain.source is None else "pictures"
-    _watch_count(what, chain.draw_pictures(part=part, parts=parts), chain.num_pictures)
+    _share_out(what, chain.draw_pictures, chain.num_pictures, part, parts)
     if chain.source is not None:
         _tell_skipped(chain.folder / "pictures")
+
+
+def _encode(chain: Chain, part: int, parts: int) -> None:
+    _share_out("encoding", chain.cache_latents, chain.num_pictures, part, parts)
+
+
+def _share_out(what: str, make: Callable[..., Iterator[int]], total: int, part: int, parts: int) -> None:
+    """The ``part``-th of ``parts`` shares of some work, shared in its turn by the processes of this group."""
+    from tintype.training import processes
+
+    group = processes()
+    _watch_count(what, make(part=part * group.count + group.index, parts=parts * group.count), total)
+    group.wait()
+
+
+def _by_the_first(work: Callable[[], object]) -> None:
+    """Done once, while other processes wait."""
+    from tintype.training import processes
+
+    with processes().first_goes_ahead():
+        if processes().is_first:
+            work()
 
 
 def _tell_skipped(folder: Path) -> None:
@@ -313,7 +347,8 @@ def watch_ticks(ticks: Iterable[tuple[str, int, int]]) -> None:
 
 def _watch(what: str, training: Training) -> None:
     """Train to the end or to Ctrl-C, showing how far it is and how well it goes."""
-    with stop_on_interrupt(training), _bar(what, training.recipe.pictures) as show:
+    stopping = stop_on_interrupt if training.group.alone else stop_together
+    with stopping(training), _bar(what, training.recipe.pictures) as show:
         for step in training:
             if step.notice is not None:
                 say(f"{what}: {step.notice}")
@@ -327,6 +362,9 @@ def _watch(what: str, training: Training) -> None:
 @contextmanager
 def _bar(what: str, total: int):
     """A progress bar on a terminal, a line now and then elsewhere. Gives ``show(done, text)``."""
+    if not speaks():
+        yield lambda done, text: None
+        return
     if not sys.stderr.isatty():
         told = 0.0
 
