@@ -161,13 +161,16 @@ class Chain:
         model.load_state_dict(self._weights("denoiser"))
         return model
 
-    def model(self) -> StableDiffusion:
-        """All parts as trained so far, ready to draw; it knows the words that its captions could have."""
+    def model(self, unet: UNet | None = None) -> StableDiffusion:
+        """All parts as trained so far, ready to draw; it knows the words that its captions could have.
+
+        ``unet`` stands in for the noise predictor that was saved.
+        """
         recipe = self.recipe
         autoencoder = self.autoencoder()
         autoencoder.config = replace(autoencoder.config, scaling_factor=self.scaling_factor())
         return StableDiffusion(
-            self.unet().eval(),
+            (unet or self.unet()).eval(),
             autoencoder.eval(),
             Conditioner(
                 Tower(self.tokenizer(), self.text_encoder()),
@@ -202,6 +205,12 @@ class Chain:
         """The tokenizer, trained now where it was not yet."""
         folder = self.folder / "tokenizer"
         return Tokenizer.load(folder) if folder.exists() else self.train_tokenizer()
+
+    def rows(self, count: int) -> list[tuple[Tensor, str]]:
+        """The first pictures, (3 H W) uint8, each with its caption, as the first epoch sees them."""
+        pictures = self._pictures()
+        draws = [Draw(self.recipe.seed, 0, index) for index in range(min(count, len(pictures)))]
+        return [(pictures.pixels(draw), pictures.caption(draw)) for draw in draws]
 
     def _pictures(self) -> Pictures:
         folder = self.folder / "pictures"

@@ -104,6 +104,7 @@ class Training:
         state = load_newest_state(folder)
         if state is not None:
             self._restore(state)
+        self.saved = self.seen  # where the newest state stands, for those who watch
         self._forget_log_after(self.seen)
 
     def stop(self) -> None:
@@ -150,6 +151,7 @@ class Training:
 
     def save(self) -> Path:
         """Write the state now."""
+        self.saved = self.seen
         tensors = {"model": dict(self.task.model.state_dict()), "optimizer": self._optimizer_tensors()}
         numbers: dict[str, object] = {"skipped": self.skipped}
         if self.ema:
