@@ -85,7 +85,7 @@ def _stage(folder: Path) -> str:
     aim = last["recipe"]["pictures"]
     parts = [f'<section id="{escape(folder.name)}"><h2>{escape(folder.name)}</h2>', _counts(log, aim, last)]
     if log is not None:
-        drawn = [chart(curve, aim) for curve in log.curves.values() if len(curve.values) > 1]
+        drawn = [chart(curve, aim) for curve in log.curves.values() if len(set(curve.values)) > 1]
         parts.append(f'<div class="curves">{"".join(drawn)}</div>')
     parts.append(_sheets(folder))
     parts.append(_folded("Recipe", json.dumps(last["recipe"], ensure_ascii=False, indent=1)))
@@ -144,23 +144,29 @@ def _sheets(folder: Path) -> str:
     shown = spread(found, SHEETS_SHOWN)
     figures = []
     for seen, path in shown:
-        measured = about.get("sheets", {}).get(str(seen), {})
-        said = ", ".join(f"{key} {value:.4g}" for key, value in measured.items() if isinstance(value, int | float))
+        said = measured(about.get("sheets", {}).get(str(seen), {}))
         told = f"after {seen:,} pictures{': ' + said if said else ''}"
         figures.append(
             f'<figure><img src="{_embedded(path)}" alt="{escape(told)}">'
             f"<figcaption>{escape(told)}</figcaption></figure>"
         )
-    words = "; ".join(about.get("prompts", about.get("captions", [])))
-    left = f"{len(shown)} of {len(found)} sheets; all are in {folder.name}/sheets. " if len(shown) < len(found) else ""
-    said = f'<p class="faint">{escape(left)}{escape(KINDS.get(about.get("kind", ""), ""))} {escape(words)}</p>'
-    return said + f'<div class="sheets">{"".join(figures)}</div>'
+    left = f" {len(shown)} of {len(found)} sheets; all are in {folder.name}/sheets." if len(shown) < len(found) else ""
+    words = "\n".join(f"{n}. {text}" for n, text in enumerate(about.get("prompts", about.get("captions", [])), 1))
+    said = f'<p class="faint">{escape(KINDS.get(about.get("kind", ""), "") + left)}</p>'
+    return said + f'<div class="sheets">{"".join(figures)}</div>' + (_folded("Words", words) if words else "")
+
+
+def measured(values: dict[str, Any]) -> str:
+    """What was measured on a sheet, in words."""
+    if "found" in values:
+        return f"{values['found']} of {values['of']} find their caption"
+    return f"PSNR {values['psnr']:.1f} dB" if "psnr" in values else ""
 
 
 KINDS = {
-    "paintings": "Painted by the averaged weights, each prompt from a seed of its own:",
+    "paintings": "Painted by the averaged weights, each prompt from a seed of its own.",
     "reconstructions": "Pictures, what the autoencoder makes of them, and four times the difference.",
-    "similarities": "Pictures down the side, captions across; light is alike, pairs are on the diagonal:",
+    "similarities": "Pictures down the side, captions across; light is alike, pairs are on the diagonal.",
 }
 
 

@@ -53,7 +53,8 @@ def sheet_of(chain: Chain, training: Training) -> Sheet:
     if isinstance(task, ReconstructionTask):
         return Reconstructions(task.model, [pixels for pixels, _ in chain.rows(ROWS)])
     assert isinstance(task, DiffusionTask), "a chain has three tasks"
-    sd = chain.model(task.network)
+    with torch.random.fork_rng():  # networks are made with random weights before they are filled
+        sd = chain.model(task.network)
     sd.schedule = task.denoiser.schedule
     return Paintings(sd, prompts_of(chain))
 
