@@ -169,6 +169,7 @@ class Panel:
     def __rich_console__(self, console: Console, options: Any) -> Iterator[RenderableType]:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
+        from rich.text import Text
 
         seen, whole = self.pace.marks[-1][1], self.pace.whole
         head = Table.grid(padding=(0, 2))
@@ -181,9 +182,8 @@ class Panel:
             label = name.replace("_", " ")
             body.add_row(f"  {label}", f"{spark.last:.4g}", f"[magenta]{spark}[/]" if name == "loss" else str(spark))
         yield body
-        yield f"  {self.pace.rate:.3g} pictures/s   {memory(self.training)}   lr {self.last.lr:.2g}" + (
-            f"   {self.last.skipped} left out" if self.last.skipped else ""
-        )
+        skipped = f"   {self.last.skipped} left out" if self.last.skipped else ""
+        yield Text(f"  {self.pace.rate:.3g} pictures/s   {memory(self.training)}   lr {self.last.lr:.2g}{skipped}")
 
 
 class Spark:
