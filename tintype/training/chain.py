@@ -214,7 +214,7 @@ class Chain:
 
     def _pictures(self) -> Pictures:
         folder = self.folder / "pictures"
-        return DrawnScenes(folder) if self.source is None else StoredPictures(folder, flip=self.recipe.flip)
+        return DrawnScenes(folder) if self.recipe.data is None else StoredPictures(folder, flip=self.recipe.flip)
 
     def _latents(self) -> Shards:
         return Shards.open(self.folder / "latents")
