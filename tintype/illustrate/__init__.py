@@ -42,6 +42,8 @@ if TYPE_CHECKING:
         Term,
         Token,
     )
+    from tintype.illustrate.training_page import illustrate_training, training_page
+    from tintype.illustrate.training_run import TrainingRun, read_run
 
 _HOMES = {
     **dict.fromkeys(("Agreement", "AgreementStep", "learn_to_agree"), "tintype.illustrate.agreement"),
@@ -60,6 +62,8 @@ _HOMES = {
         ("Decoded", "Equation", "LayerRecord", "PartFacts", "RecordedStep", "Recording", "Term", "Token"),
         "tintype.illustrate.recording",
     ),
+    **dict.fromkeys(("illustrate_training", "training_page"), "tintype.illustrate.training_page"),
+    **dict.fromkeys(("TrainingRun", "read_run"), "tintype.illustrate.training_run"),
 }
 
 __all__ = [
@@ -85,16 +89,20 @@ __all__ = [
     "Term",
     "Token",
     "TrainingRow",
+    "TrainingRun",
     "decode_steps",
     "forward_row",
     "illustrate",
+    "illustrate_training",
     "learn_to_agree",
     "learning_step",
     "look_after",
     "page",
+    "read_run",
     "record",
     "round_trip",
     "training_examples",
+    "training_page",
     "training_rows",
 ]
 

@@ -85,9 +85,7 @@ def read_run(folder: Path, *, progress: Callable[[str], None] | None = None) -> 
     say("reading the run")
     stages = tuple(_stage(each) for each in stages_of(folder)) if folder.is_dir() else ()
     if not stages:
-        raise TrainingError(
-            f"{folder} has no training: expected the folder of a run of `tintype train`, say runs/small."
-        )
+        raise TrainingError(f"{folder} has no training in it: expected the folder of a run of `tintype train`.")
     name = folder.resolve().name
     if not (folder / RECIPE).is_file():
         return TrainingRun(name, stages, stages[0].start["recipe"])

@@ -35,7 +35,7 @@ def course(stage: Stage, words: Strings | None = None) -> Figure:
             continue
         label = curve.name.replace("_", " ")
         title = s.text(f"curve.{curve.name}") if f"curve.{curve.name}" in s.table else label
-        told = s.text("course.panel", first=say.number(curve.values[0]), last=say.number(curve.values[-1]))
+        told = f"{say.number(curve.values[0])} → {say.number(curve.values[-1])}"
         drawn = curves([(label, "mint" if curve.name in ("gradient", "lr") else colour, curve.values)], alt=title)
         panels.append(div("panel", element("h4", title), drawn, element("small", told)))
     loss = log.curves["loss"].values
