@@ -15,7 +15,7 @@ from tintype.cli.terminal import say
 from tintype.errors import SettingsError
 
 if TYPE_CHECKING:
-    from tintype.illustrate.page import Page
+    from tintype.illustrate.run_page import Page
 
 LEFT_OUT = ("prompts", "output", "batch_size", "preview", "as_json")
 """Options of drawing that a page has no use for, or has in another form."""
@@ -73,7 +73,7 @@ def illustrate(
         return
     if prompt is None:
         raise SettingsError("What is to be drawn? Give a prompt, or the folder of a training run with --training.")
-    from tintype.illustrate.page import illustrate as draw_page
+    from tintype.illustrate.run_page import illustrate as draw_page
     from tintype.illustrate.strings import strings
     from tintype.pipeline.outputs import slug
     from tintype.pipeline.settings import Settings

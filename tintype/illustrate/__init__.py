@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         training_examples,
         training_rows,
     )
-    from tintype.illustrate.page import Page, illustrate, page
     from tintype.illustrate.recorder import Recorder, record
     from tintype.illustrate.recording import (
         Decoded,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
         Term,
         Token,
     )
+    from tintype.illustrate.run_page import Page, illustrate, page
     from tintype.illustrate.training_page import illustrate_training, training_page
     from tintype.illustrate.training_run import TrainingRun, read_run
 
@@ -50,7 +50,7 @@ _HOMES = {
     **dict.fromkeys(("Noised", "RoundTrip", "forward_row", "round_trip"), "tintype.illustrate.autoencoding"),
     **dict.fromkeys(("decode_steps",), "tintype.illustrate.decoding"),
     **dict.fromkeys(("Figure",), "tintype.illustrate.figures.figure"),
-    **dict.fromkeys(("Page", "illustrate", "page"), "tintype.illustrate.page"),
+    **dict.fromkeys(("Page", "illustrate", "page"), "tintype.illustrate.run_page"),
     **dict.fromkeys(("After", "look_after"), "tintype.illustrate.after"),
     **dict.fromkeys(("HeatMaps", "LayerHeat", "StepHeat"), "tintype.illustrate.heat_maps"),
     **dict.fromkeys(

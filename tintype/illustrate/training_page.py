@@ -11,7 +11,7 @@ from markupsafe import Markup
 from tintype.illustrate.figures import autoencoder, course, learning
 from tintype.illustrate.figures.figure import Figure
 from tintype.illustrate.figures.ink import picture
-from tintype.illustrate.page import Page, chapter_numbers, render
+from tintype.illustrate.run_page import Page, chapter_numbers, render
 from tintype.illustrate.story import Chapter
 from tintype.illustrate.strings import Strings, strings
 from tintype.illustrate.training_run import TrainingRun, read_run

@@ -119,7 +119,9 @@ class Similarities:
         count = len(similarity)
         share = (similarity - similarity.min()) / (similarity.max() - similarity.min()).clamp(min=1e-12)
         colours = NIGHT + share.numpy()[..., None] * (LIGHT - NIGHT)  # (n n 3)
-        matrix = Image.fromarray(colours.round().astype(np.uint8)).resize((CELL * count,) * 2, Image.Resampling.NEAREST)
+        matrix = Image.fromarray(colours.round().astype(np.uint8)).resize(
+            (CELL * count, CELL * count), Image.Resampling.NEAREST
+        )
         side = F.interpolate(self.pixels, size=(CELL - 2, CELL - 2), mode="bilinear", antialias=True)
         sheet = Image.new("RGB", (CELL * (count + 1), CELL * count), GROUND)
         sheet.paste(matrix, (CELL, 0))
