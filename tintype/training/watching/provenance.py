@@ -62,7 +62,7 @@ def start_of(training: Training) -> dict[str, Any]:
     recipe = training.recipe
     learnt = [parameter for parameter in training.task.model.parameters() if parameter.requires_grad]
     return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "when": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "seen": training.seen,
         "kind": type(recipe).__name__,
         "recipe": asdict(recipe),
