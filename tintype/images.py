@@ -135,11 +135,14 @@ def mask_to_tensor(mask: Image.Image) -> Tensor:
     return (levels >= 128).float()[None, None]
 
 
-def mask_to_latents(mask: Tensor) -> Tensor:
-    """(1 1 H W) -> (1 1 h w): a cell is repainted where any pixel of it is, so that thin masks are not lost."""
+def mask_to_latents(mask: Tensor, factor: int = GRID) -> Tensor:
+    """(1 1 H W) -> (1 1 h w), ``factor`` pixels a side: a cell is repainted where any pixel of it is.
+
+    So thin masks are not lost.
+    """
     from torch.nn.functional import max_pool2d
 
-    return max_pool2d(mask, GRID)
+    return max_pool2d(mask, factor)
 
 
 def feather(mask: Tensor, width: int) -> Tensor:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tintype.errors import TrainingError
-from tintype.training import state
+from tintype.training import Chain, state
 from tintype.training.draws import Draw, visits
 from tintype.training.state import State, load_newest_state, save_state, states
 
@@ -47,6 +47,39 @@ def test_stopped_mid_epoch_continues_bit_exactly(chain):
     ours, theirs = tensors_of(chain.folder / "parts"), tensors_of(chain.folder / "whole")
     assert ours.keys() == theirs.keys()
     assert {name.split("/")[0] for name in ours} == {"model", "ema", "optimizer"}
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_two_that_learn_against_each_other_continue_bit_exactly(chain):
+    """The discriminator and its optimizer are part of the state; it begins in the middle of the second epoch."""
+    recipe = replace(
+        chain.recipe.autoencoder,
+        pictures=88,
+        batch_size=8,
+        perceptual_weight=0.5,
+        adversarial_weight=0.5,
+        adversarial_after=56,
+    )
+    states_of, logs = {}, {}
+    for name, pauses in (("whole", ()), ("parts", (32, 72))):
+        folder = chain.folder / name
+        own = Chain(chain.recipe, folder)
+        folder.mkdir()
+        for made in ("pictures", "tokenizer", "clip"):
+            (folder / made).symlink_to(chain.folder / made)
+        losses = []
+        for pause in (*pauses, None):
+            training = own.autoencoder_training(recipe)
+            for progress in training:
+                losses.append((progress.loss, progress.metrics.get("rivals_loss")))
+                if progress.seen == pause:
+                    training.stop()
+        states_of[name], logs[name] = tensors_of(folder / "autoencoder"), losses
+    assert logs["parts"] == logs["whole"]
+    assert [told is not None for _, told in logs["whole"]] == [False] * 7 + [True] * 4
+    ours, theirs = states_of["parts"], states_of["whole"]
+    assert {name.split("/")[0] for name in ours} == {"model", "ema", "optimizer", "rival", "rival_optimizer"}
+    assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 

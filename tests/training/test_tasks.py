@@ -34,6 +34,67 @@ def test_autoencoder_beats_the_mean_colour(chain):
     assert sum(p.metrics["psnr"] for p in progress[-10:]) / 10 > baseline + 1
 
 
+def contest(chain, **dials):
+    recipe = replace(chain.recipe.autoencoder, perceptual_weight=0.5, adversarial_weight=0.5, **dials)
+    return chain.autoencoder_training(recipe).task
+
+
+def test_the_rival_pulls_as_hard_as_the_rest(chain):
+    task = contest(chain)
+    batch = task.batch([Draw(0, 0, i) for i in range(4)])
+    pixels = batch.pixels
+    rebuilt = task.model.decode(task.model.encode(pixels).mean)
+    loss, adversarial = (rebuilt - pixels).abs().mean(), -task.rival.network(rebuilt).mean()
+    weight = task._weight(loss, adversarial)
+    last = task.model.decoder.conv_out.weight
+    pulls = [torch.autograd.grad(each, last, retain_graph=True)[0].norm() for each in (loss, weight * adversarial)]
+    torch.testing.assert_close(pulls[0], pulls[1], rtol=1e-3, atol=0)
+
+
+def test_the_rival_learns_to_tell_and_the_models_loss_leaves_it_alone(chain):
+    task = contest(chain)
+    task.rival.at(0, 1e-3)
+    batch = task.batch([Draw(0, 0, i) for i in range(8)])
+    loss, first = task.loss(batch)
+    loss.backward()
+    assert all(p.grad is None for p in task.rival.network.parameters())
+    task.after_step()
+    for _ in range(20):
+        _, told = task.loss(batch)
+        task.after_step()
+    assert first["rivals_loss"] == pytest.approx(1, abs=0.3)  # of one who does not know
+    assert told["rivals_loss"] < 0.5
+    later = contest(chain, adversarial_after=1)
+    assert "rivals_loss" not in later.loss(batch)[1]
+
+
+def test_perceptual_distance_is_zero_for_equal_pictures_and_grows(chain):
+    distance = contest(chain).perceptual
+    pixels = torch.stack([chain._pictures().pixels(Draw(0, 0, i)) for i in range(4)]) / 127.5 - 1
+    noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0))
+    apart = [distance(pixels + strength * noise, pixels).mean().item() for strength in (0.0, 0.1, 0.4)]
+    assert apart[0] == 0 and 0 < apart[1] < apart[2]
+    assert distance(pixels[..., :32, 16:48], pixels[..., :32, :32]).shape == (4,)  # crops too
+
+
+def test_a_clip_that_learns_nothing_is_told(chain, monkeypatch):
+    monkeypatch.setattr("tintype.training.tasks.contrastive.WINDOW", 5)
+    recipe = replace(chain.recipe.clip, pictures=64 + 8 * 16, batch_size=8, warmup=0, lr=0.0)
+    training = chain.clip_training(recipe)
+    training.folder = chain.folder / "stuck"
+    with torch.no_grad():
+        for tower in (training.task.model.text, training.task.model.image):
+            tower.final_norm.weight.zero_()  # every caption, every picture the same
+    told = [progress.notice for progress in training]
+    assert [notice is not None for notice in told] == [False] * 9 + [True] + [False] * 4 + [True, False]
+    assert "100% of ln(batch size)" in told[9]
+    assert "CLIP is stuck" in (chain.folder / "stuck/log.jsonl").read_text()
+    healthy = chain.clip_training(replace(recipe, pictures=64 + 8 * 60, lr=1e-3))
+    healthy.folder = chain.folder / "healthy"
+    healthy.task.num_pictures = 8
+    assert not any(progress.notice for progress in healthy)
+
+
 def test_denoiser_beats_knowing_nothing(chain):
     recipe = replace(chain.recipe.denoiser, pictures=1_600, cooldown=0, seed=5)
     losses = [progress.loss for progress in chain.denoiser_training(recipe, "learnt")]

@@ -7,6 +7,8 @@
     vocabulary.json       optional, ours: the words that a small model was trained with
     tintype.json          optional, ours: {"defaults": {"width": 128, ...}}
 
+A model that works on pixels has no vae; one without text has no text_encoder and no tokenizer.
+
 A folder's safety checker and feature extractor are no part of drawing and are not read.
 """
 
@@ -26,10 +28,11 @@ from tintype.checkpoints.config_values import INDEX, integer, number, read_json,
 from tintype.checkpoints.families import REFINER, check_channels, family_of
 from tintype.diffusion import Schedule
 from tintype.errors import CheckpointError
-from tintype.models import AutoencoderConfig, TextEncoder, UNetConfig
+from tintype.models import PIXELS, AutoencoderConfig, Pixels, TextEncoder, UNetConfig
 from tintype.pipeline.conditions import SIZE_DIM
 from tintype.pipeline.settings import Defaults
 from tintype.pipeline.stable_diffusion import StableDiffusion
+from tintype.text.conditioner import Conditioner
 from tintype.text.tokenizer import Tokenizer
 from tintype.text.vocabulary import Vocabulary
 
@@ -38,12 +41,12 @@ VECTOR_OF_SIZES = 6 * SIZE_DIM
 OURS = "tintype.json"
 
 PARTS = {
-    "unet": ("UNet2DConditionModel",),
-    "vae": ("AutoencoderKL",),
-    "text_encoder": ("CLIPTextModel",),
-    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "unet": ("UNet2DConditionModel", "UNet2DModel"),
     "scheduler": None,  # the schedule judges its own class
 }
+"""What every model has."""
+AUTOENCODER = {"vae": ("AutoencoderKL",)}
+FIRST = {"text_encoder": ("CLIPTextModel",), "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast")}
 SECOND = {
     "text_encoder_2": ("CLIPTextModelWithProjection",),
     "tokenizer_2": ("CLIPTokenizer", "CLIPTokenizerFast"),
@@ -70,13 +73,13 @@ def load_folder(
     """
     path = Path(path)
     index = read_json(path / INDEX)
-    num_towers = _check_index(index)
+    num_towers, on_pixels = _check_index(index)
     target: dict[str, Any] = {"variant": variant, "device": device, "dtype": dtype}
     unet_config = configs.read_unet(read_json(path / "unet" / "config.json"))
-    autoencoder_config = configs.read_autoencoder(read_json(path / "vae" / "config.json"))
+    autoencoder_config = PIXELS if on_pixels else configs.read_autoencoder(read_json(path / "vae" / "config.json"))
     family = family_of(unet_config)
     check_channels(unet_config, autoencoder_config)
-    if num_towers != len(family.towers):
+    if num_towers != (len(family.towers) if unet_config.context_dim else 0):
         raise CheckpointError(
             f"{path}: the UNet is one of {family.name}, which reads {len(family.towers)} text encoders; "
             f"the folder has {num_towers}."
@@ -90,14 +93,16 @@ def load_folder(
     ]
     unet = parts.load_unet(path / "unet", **target)
     upcast: dict[str, Any] = target | {"dtype": autoencoder_dtype(autoencoder_config, dtype)}
-    autoencoder = parts.load_autoencoder(path / "vae", **upcast)
+    autoencoder = Pixels().to(device) if on_pixels else parts.load_autoencoder(path / "vae", **upcast)
     check_together(unet_config, tokenizers, encoders)
-    conditioner = family.conditioner(
-        tokenizers,
-        encoders,
-        zeros_for_none=bool(index[ZEROS_FOR_NONE]) if ZEROS_FOR_NONE in index else None,
-        vocabulary=Vocabulary.load(path),
-    )
+    conditioner = Conditioner()
+    if num_towers:
+        conditioner = family.conditioner(
+            tokenizers,
+            encoders,
+            zeros_for_none=bool(index[ZEROS_FOR_NONE]) if ZEROS_FOR_NONE in index else None,
+            vocabulary=Vocabulary.load(path),
+        )
     sd = StableDiffusion(
         unet, autoencoder, conditioner, schedule, name=path.resolve().name, defaults=_defaults(path, autoencoder.factor)
     )
@@ -132,7 +137,8 @@ def save_folder(
 def _write(sd: StableDiffusion, path: Path, dtype: torch.dtype | None, files: Mapping[str, Any]) -> None:
     side = max(sd.defaults.width, sd.defaults.height)
     parts.save_unet(sd.unet, path / "unet", dtype, sample_size=side // sd.autoencoder.factor, **files)
-    parts.save_autoencoder(sd.autoencoder, path / "vae", dtype, sample_size=side, **files)
+    if not isinstance(sd.autoencoder, Pixels):
+        parts.save_autoencoder(sd.autoencoder, path / "vae", dtype, sample_size=side, **files)
     for name, tower in zip(ENDINGS, sd.conditioner.towers, strict=False):
         encoder = tower.encoder if tower.pooled else parts.without_projection(tower.encoder)
         parts.save_text_encoder(encoder, tower.tokenizer, path / f"text_encoder{name}", dtype, **files)
@@ -148,15 +154,16 @@ def _write(sd: StableDiffusion, path: Path, dtype: torch.dtype | None, files: Ma
 
 def _index(sd: StableDiffusion, scheduler: str) -> dict[str, Any]:
     network = "UNet2DConditionModel" if sd.unet.config.context_dim else "UNet2DModel"
+    has_text, has_latents = bool(sd.conditioner.towers), not isinstance(sd.autoencoder, Pixels)
     index = {
         "_diffusers_version": "0.36.0",
         "feature_extractor": [None, None],
         "image_encoder": [None, None],
         "scheduler": ["diffusers", scheduler],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "text_encoder": ["transformers", "CLIPTextModel"] if has_text else [None, None],
+        "tokenizer": ["transformers", "CLIPTokenizer"] if has_text else [None, None],
         "unet": ["diffusers", network],
-        "vae": ["diffusers", "AutoencoderKL"],
+        "vae": ["diffusers", "AutoencoderKL"] if has_latents else [None, None],
     }
     repaints = "Inpaint" if sd.unet.config.in_channels > sd.unet.config.out_channels else ""
     if len(sd.conditioner.towers) == 2:
@@ -186,13 +193,20 @@ def _move(partial: Path, path: Path) -> None:
         os.replace(file, place)
 
 
-def _check_index(index: Mapping[str, Any]) -> int:
-    """The number of text encoders. CheckpointError unless the folder has exactly the parts of a Stable Diffusion."""
+def _check_index(index: Mapping[str, Any]) -> tuple[int, bool]:
+    """The number of text encoders, and whether there is no autoencoder.
+
+    CheckpointError unless the folder has exactly the parts of a Stable Diffusion, or of one that says that it works
+    without text (UNet and text encoder say so) or on pixels.
+    """
     there = sorted(part for part, entry in index.items() if isinstance(entry, list) and entry != [None, None])
     what = f"{INDEX} ({index.get('_class_name', 'of no class')})"
     if "text_encoder_2" in there and "text_encoder" not in there:
         raise CheckpointError(REFINER)
-    wanted = PARTS | SECOND if "text_encoder_2" in there else PARTS
+    on_pixels, without_text = (index.get(part) == [None, None] for part in ("vae", "text_encoder"))
+    wanted = PARTS | ({} if on_pixels else AUTOENCODER) | ({} if without_text else FIRST)
+    if "text_encoder_2" in there:
+        wanted |= SECOND
     for part, classes in wanted.items():
         entry = index.get(part)
         if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[1], str):
@@ -202,7 +216,7 @@ def _check_index(index: Mapping[str, Any]) -> int:
     others = [part for part in there if part not in wanted and part not in NOT_READ]
     if others:
         raise CheckpointError(f"{what} has parts that are not supported: {', '.join(others)}.")
-    return 2 if wanted is not PARTS else 1
+    return sum(part in wanted for part in ("text_encoder", "text_encoder_2")), on_pixels
 
 
 def autoencoder_dtype(config: AutoencoderConfig, dtype: torch.dtype | None) -> torch.dtype | None:
@@ -212,6 +226,8 @@ def autoencoder_dtype(config: AutoencoderConfig, dtype: torch.dtype | None) -> t
 
 def check_together(unet: UNetConfig, tokenizers: Sequence[Tokenizer], encoders: Sequence[TextEncoder]) -> None:
     """CheckpointError where parts that are whole by themselves do not fit each other."""
+    if not encoders:
+        return
     width = sum(encoder.config.dim for encoder in encoders)
     if unet.context_dim != width:
         given = " + ".join(str(encoder.config.dim) for encoder in encoders)

@@ -102,8 +102,9 @@ def _display(what: str, training: Training) -> Iterator[Display]:
     from rich.console import Console
     from rich.live import Live
 
-    panel = Panel(what, training)
-    with Live(panel, console=Console(stderr=True), refresh_per_second=4):
+    console = Console(stderr=True)
+    panel = Panel(what, training, console)
+    with Live(panel, console=console, refresh_per_second=4):
         yield panel
 
 
@@ -140,6 +141,8 @@ class Lines:
     def show(self, progress: Progress) -> None:
         """A line, where the last one is long enough ago."""
         self.pace.mark(progress.seen)
+        if progress.notice is not None:
+            say(f"{self.what}: {progress.notice}")
         whole = self.training.recipe.pictures
         if time.monotonic() - self.told < SECONDS_BETWEEN_LINES and progress.seen < whole:
             return
@@ -154,8 +157,8 @@ class Lines:
 class Panel:
     """What stands on a terminal while a training runs: rich asks for it a few times a second."""
 
-    def __init__(self, what: str, training: Training) -> None:
-        self.what, self.training, self.pace = what, training, Pace(training)
+    def __init__(self, what: str, training: Training, console: Console) -> None:
+        self.what, self.training, self.pace, self.console = what, training, Pace(training), console
         self.sparks: dict[str, Spark] = {}
         self.last: Progress | None = None
 
@@ -164,6 +167,8 @@ class Panel:
         self.pace.mark(progress.seen)
         for name, value in {"loss": progress.loss, **progress.metrics, "gradient": progress.grad_norm}.items():
             self.sparks.setdefault(name, Spark()).add(value)
+        if progress.notice is not None:  # above the panel, and it stays there
+            self.console.print(f"{self.what}: {progress.notice}", markup=False, highlight=False, soft_wrap=True)
         self.last = progress
 
     def __rich_console__(self, console: Console, options: Any) -> Iterator[RenderableType]:

@@ -50,6 +50,7 @@ class JudgeTask:
         self.model = self.network = judge
         self.num_pictures = SERIES
         self.shapes = None
+        self.rival = None
 
     def batch(self, draws: list[Draw]) -> Views:
         """Every scene drawn, and its mirror image; each a little blurred, noisy, lighter or darker."""
@@ -74,6 +75,9 @@ class JudgeTask:
 
     def after_step(self) -> None:
         """Nothing to bound."""
+
+    def notice(self) -> None:
+        """Nothing to say."""
 
 
 def judge_training(recipe: Recipe, folder: Path) -> Training:

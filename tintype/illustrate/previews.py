@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from tintype.images import to_image
-from tintype.models import Autoencoder, presets
+from tintype.models import PIXELS, Autoencoder, presets
 from tintype.pipeline.stable_diffusion import StableDiffusion
 
 FILE = "latent_colours.json"
@@ -60,7 +60,10 @@ SDXL = LatentColours(
 )
 """SDXL, as Fooocus and ComfyUI have it."""
 
-KNOWN = {presets.SD1_AUTOENCODER: SD1, presets.SDXL_AUTOENCODER: SDXL}
+THEMSELVES = LatentColours(((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), (0.0, 0.0, 0.0), 1.0)
+"""Of a model that works on pixels."""
+
+KNOWN = {presets.SD1_AUTOENCODER: SD1, presets.SDXL_AUTOENCODER: SDXL, PIXELS: THEMSELVES}
 
 
 def preview(latents: Tensor, colours: LatentColours) -> Tensor:

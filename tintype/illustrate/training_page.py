@@ -51,7 +51,7 @@ def training_page(run: TrainingRun, *, language: str = "en", full: bool = False)
         name=run.name,
         notices=() if run.learnt is not None else (s.text("run.no_rows"),),
         standfirst=s.rich(
-            "run.standfirst",
+            "run.standfirst" if len(run.stages) > 1 else "run.standfirst_one",
             stages=len(run.stages),
             seen=f"{sum(stage.seen for stage in run.stages):,}",
             data=f"{max(stage.start['data'].get('pictures', 0) for stage in run.stages):,}",

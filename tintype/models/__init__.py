@@ -1,4 +1,4 @@
-"""The three networks, in torch and nothing else: text and image towers, UNet, autoencoder.
+"""The three networks, in torch and nothing else: text and image towers, UNet, autoencoder and its discriminator.
 
 Nothing here knows of noise levels, prompts, files or speed.
 """
@@ -14,16 +14,22 @@ if TYPE_CHECKING:
     from tintype.models.autoencoder import Autoencoder, DiagonalGaussian
     from tintype.models.clip import CLIP, ImageEncoder, TextEncoder, TextFeatures, normalize_pixels
     from tintype.models.configs import AutoencoderConfig, ImageEncoderConfig, TextEncoderConfig, UNetConfig
+    from tintype.models.discriminator import DiscriminatorConfig, PatchDiscriminator
+    from tintype.models.pixels import PIXELS, Pixels
     from tintype.models.unet import Prepared, UNet, without_text
 
 __all__ = [
     "CLIP",
+    "PIXELS",
     "Attention",
     "Autoencoder",
     "AutoencoderConfig",
     "DiagonalGaussian",
+    "DiscriminatorConfig",
     "ImageEncoder",
     "ImageEncoderConfig",
+    "PatchDiscriminator",
+    "Pixels",
     "Prepared",
     "TextEncoder",
     "TextEncoderConfig",
@@ -43,6 +49,8 @@ __getattr__, __dir__ = lazily(
         "tintype.models.autoencoder": ("Autoencoder", "DiagonalGaussian"),
         "tintype.models.clip": ("CLIP", "ImageEncoder", "TextEncoder", "TextFeatures", "normalize_pixels"),
         "tintype.models.configs": ("AutoencoderConfig", "ImageEncoderConfig", "TextEncoderConfig", "UNetConfig"),
+        "tintype.models.discriminator": ("DiscriminatorConfig", "PatchDiscriminator"),
+        "tintype.models.pixels": ("PIXELS", "Pixels"),
         "tintype.models.unet": ("Prepared", "UNet", "without_text"),
     },
 )

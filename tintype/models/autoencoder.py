@@ -156,6 +156,11 @@ class Autoencoder(nn.Module):
         """Pixels to a latent, along each side."""
         return self.config.factor
 
+    @property
+    def weight(self) -> Tensor:
+        """One of its weights, to know where it is and what it computes in."""
+        return self.quant_conv.weight
+
     def encode(self, pixels: Tensor) -> DiagonalGaussian:
         """(b 3 H W) -> a Gaussian over raw latents."""
         return self.posterior(self.encoder(pixels))

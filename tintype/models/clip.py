@@ -123,7 +123,8 @@ class ImageEncoder(nn.Module):
     def __init__(self, config: ImageEncoderConfig) -> None:
         super().__init__()
         self.config = config
-        num_patches = (config.image_size // config.patch_size) ** 2
+        self.grid = config.image_size // config.patch_size
+        num_patches = self.grid**2
         self.patch_embedding = nn.Conv2d(3, config.dim, config.patch_size, stride=config.patch_size, bias=False)
         self.class_embedding = nn.Parameter(small(config.dim))
         self.position_embedding = embedding(num_patches + 1, config.dim)
@@ -136,14 +137,25 @@ class ImageEncoder(nn.Module):
         self.projection = nn.Linear(config.dim, config.projection_dim, bias=False) if config.projection_dim else None
 
     def features(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """(b 3 H W) -> the tokens before and after each layer, each (b 1+n d): the class token, then the patches."""
-        patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)  # (b d h w) -> (b n d)
+        """(b 3 H W) -> the tokens before and after each layer, each (b 1+n d): the class token, then the patches.
+
+        A picture smaller than ``image_size`` stands where the middle of a whole one would.
+        """
+        patches = self.patch_embedding(pixels)  # (b d h w)
+        positions = self._positions(*patches.shape[2:])
         first = self.class_embedding.expand(len(pixels), 1, -1)
-        x = torch.cat([first, patches], dim=1) + self.position_embedding.weight
+        x = torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1) + positions  # (b d h w) -> (b 1+n d)
         hidden = [self.norm_in(x)]
         for layer in self.layers:
             hidden.append(layer(hidden[-1]))
         return tuple(hidden)
+
+    def _positions(self, height: int, width: int) -> Tensor:
+        """Of the class token and the middle (height, width) of the grid, (1+n d)."""
+        first, grid = self.position_embedding.weight.split([1, self.grid**2])
+        top, left = (self.grid - height) // 2, (self.grid - width) // 2
+        grid = grid.unflatten(0, (self.grid, self.grid))[top : top + height, left : left + width]
+        return torch.cat([first, grid.flatten(0, 1)])
 
     def forward(self, pixels: Tensor) -> Tensor:
         pooled = self.final_norm(self.features(pixels)[-1][:, 0])  # (b 1+n d) -> (b d)

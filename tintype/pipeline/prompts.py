@@ -52,6 +52,7 @@ class Prompts:
             CheckpointError: a LoRA or an embedding that is not there, or was made for another family.
             SettingsError: a tag that is not understood; prompts that ask for different LoRAs.
         """
+        model.conditioner.check((*settings.prompts, *(settings.negative_prompts or ())))
         split = [split_loras(prompt) for prompt in settings.prompts]
         asked = {loras for _, loras in split}
         if len(asked) > 1:

@@ -26,7 +26,7 @@ from tintype.pipeline.conditions import (
 from tintype.pipeline.finite import FiniteFlag, require_finite
 from tintype.pipeline.inputs import check_noise_shape, read_inputs
 from tintype.pipeline.prompts import Prompts
-from tintype.pipeline.settings import GRID, Settings
+from tintype.pipeline.settings import Settings
 from tintype.types import Denoise, Sigma, Step
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ class Run:
             self.plan = plan.tail(_steps_to_run(len(plan), settings.strength))
         channels = model.autoencoder.config.latent_channels
         width, height = self.settings.size
-        self._shape = (channels, height // GRID, width // GRID)  # (c h w)
+        factor = model.autoencoder.factor
+        self._shape = (channels, height // factor, width // factor)  # (c h w)
         check_noise_shape(self._inputs.latents, (self.settings.num_images, *self._shape))
 
         self._turn = threading.RLock()  # one thread at a time takes a step of this run
@@ -248,7 +249,8 @@ class Run:
             x0 = model.encode(to_tensor(inputs.image)).to(model.device)  # (1 4 h w)
             x = x0 + x
             if inputs.mask is not None and not takes_masked_pictures(model):
-                denoise = masked(denoise, mask_to_latents(inputs.mask).to(model.device), x0.expand_as(x), noise)
+                mask = mask_to_latents(inputs.mask, model.autoencoder.factor).to(model.device)
+                denoise = masked(denoise, mask, x0.expand_as(x), noise)
         for wrapper in self._wrappers:
             denoise = wrapper(denoise)
         solver_noise = SolverNoise(self.seeds, self._shape, model.device)

@@ -17,7 +17,7 @@ from tintype.adapters.textual_inversion import AttachedEmbedding, attach_embeddi
 from tintype.diffusion import Schedule
 from tintype.errors import TintypeError
 from tintype.images import Source, to_image
-from tintype.models import Autoencoder, Prepared, UNet
+from tintype.models import Autoencoder, Pixels, Prepared, UNet
 from tintype.pipeline.finite import require_finite
 from tintype.pipeline.origin import Origin
 from tintype.pipeline.run import Run
@@ -56,7 +56,7 @@ class StableDiffusion:
         self.source: Path | None = None
         self.origin: Origin | None = None
         self.notices: tuple[str, ...] = ()
-        self.tiling: tile.Tiling | None = tile.Tiling()
+        self.tiling: tile.Tiling | None = None if isinstance(autoencoder, Pixels) else tile.Tiling()
         self.lock = threading.RLock()
         self._closed = False
 
@@ -179,7 +179,7 @@ class StableDiffusion:
         Raises:
             NotFiniteError: NaN or infinity in the result.
         """
-        weight = self.autoencoder.quant_conv.weight
+        weight = self.autoencoder.weight
         with self.turn():
             posterior = tile.encode(self.autoencoder, pixels.to(weight.device, weight.dtype), self.tiling)
             raw = posterior.mean if noise is None else posterior.sample(noise.to(weight.device, weight.dtype))
@@ -193,7 +193,7 @@ class StableDiffusion:
         Raises:
             NotFiniteError: NaN or infinity in the result.
         """
-        weight = self.autoencoder.quant_conv.weight
+        weight = self.autoencoder.weight
         raw = latents.to(weight.device) / self.autoencoder.config.scaling_factor
         with self.turn():
             pixels = tile.decode(self.autoencoder, raw.to(weight.dtype), self.tiling)

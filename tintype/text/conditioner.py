@@ -48,7 +48,7 @@ class Reading:
     @property
     def num_chunks(self) -> int:
         """The length, in chunks, of the longest prompt."""
-        return max(len(prompt) for tower in self.chunks for prompt in tower)
+        return max((len(prompt) for tower in self.chunks for prompt in tower), default=1)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Encoded:
 
 
 class Conditioner:
-    """Strings -> Conditioning, with one or more towers.
+    """Strings -> Conditioning, with one or more towers; with none, of a model without text, it takes empty prompts.
 
     ``zeros_for_none``: no negative prompt is a context of zeros (SDXL), and not the encoding of "". ``vocabulary``
     is what a small model was trained with; words outside it are told in the notices.
@@ -119,6 +119,12 @@ class Conditioner:
             tower.encoder.to(device=device, dtype=dtype)
         return self
 
+    def check(self, prompts: Sequence[str]) -> None:
+        """SettingsError for words that a model without text could not hear."""
+        words = next((prompt for prompt in prompts if prompt.strip()), None)
+        if words is not None and not self.towers:
+            raise SettingsError(f'The prompt is {words!r:.60}; this model was trained without text, expected "".')
+
     def unknown(self, prompts: Sequence[str], emphasis: Emphasis = "a1111") -> tuple[str, ...]:
         """A notice for each word that the model never saw; none for a model that does not list its words."""
         if self.vocabulary is None:
@@ -129,6 +135,7 @@ class Conditioner:
 
     def read(self, prompts: Sequence[str], long_prompt: LongPrompt = "chunk", emphasis: Emphasis = "a1111") -> Reading:
         """Prompts -> chunks of ids, with notices of what was cut."""
+        self.check(prompts)
         chunks = tuple(
             tuple(chunk(prompt, tower.tokenizer, long_prompt=long_prompt, emphasis=emphasis) for prompt in prompts)
             for tower in self.towers
@@ -149,7 +156,8 @@ class Conditioner:
             contexts.append(context.unflatten(0, (-1, num_chunks)).flatten(1, 2))  # (b 77k d)
             if tower.pooled:
                 pooled.append(features.pooled[::num_chunks])  # the first chunk speaks for the prompt, (b d)
-        return Conditioning(torch.cat(contexts, dim=-1), torch.cat(pooled, dim=-1) if pooled else None)
+        context = torch.cat(contexts, dim=-1) if contexts else None
+        return Conditioning(context, torch.cat(pooled, dim=-1) if pooled else None)
 
     def _weighted(
         self, tower: Tower, context: Tensor, prompts: list[tuple[Chunk, ...]], emphasis: Emphasis, clip_skip: int | None

@@ -18,7 +18,7 @@ from torch import Tensor
 from tintype.checkpoints.parts import without_projection
 from tintype.diffusion import Schedule
 from tintype.errors import TrainingError
-from tintype.models import CLIP, Autoencoder, TextEncoder, UNet
+from tintype.models import CLIP, Autoencoder, PatchDiscriminator, Pixels, TextEncoder, UNet
 from tintype.pipeline.settings import Defaults
 from tintype.pipeline.stable_diffusion import StableDiffusion
 from tintype.scenes import caption, known_words
@@ -27,20 +27,27 @@ from tintype.text.conditioner import Conditioner, Tower
 from tintype.text.tokenizer import Tokenizer
 from tintype.text.vocabulary import Vocabulary
 from tintype.training.draws import Draw
+from tintype.training.identity import kept
 from tintype.training.latents import cache_latents, measure_scaling_factor
 from tintype.training.loop import Training
+from tintype.training.perceptual import Perceptual
 from tintype.training.pictures import DrawnScenes, Pictures, draw_scenes, scene_of
 from tintype.training.prepare import Preparation, prepare_latents, prepare_pixels
-from tintype.training.recipes import AutoencoderRecipe, ChainRecipe, ClipRecipe, DenoiserRecipe
+from tintype.training.recipes import AutoencoderRecipe, ChainRecipe, ClipRecipe, DenoiserRecipe, adjusted
+from tintype.training.rival import Rival
 from tintype.training.shards import Shards
 from tintype.training.sources import PictureSource, open_source
 from tintype.training.state import load_newest_state
-from tintype.training.stored import StoredLatents, StoredPictures
+from tintype.training.stored import ShownPictures, StoredLatents, StoredPictures
 from tintype.training.tasks import ContrastiveTask, DiffusionTask, ReconstructionTask
 from tintype.training.tasks.contrastive import initialize
-from tintype.training.words import OneTower
+from tintype.training.words import NoWords, OneTower
 
 CAPTIONS_FOR_TOKENIZER = 20_000
+
+NETWORK = "network.json"
+OF_THE_NETWORK = ("text", "pixels", "prediction", "zero_terminal_snr")
+"""Dials that decide what a noise predictor is, and so how it is to be drawn with. They are kept beside its states."""
 
 Made = TypeVar("Made")
 
@@ -101,9 +108,15 @@ class Chain:
         return Training(task, recipe, self.folder / "clip")
 
     def autoencoder_training(self, recipe: AutoencoderRecipe) -> Training:
-        """The autoencoder on crops of the drawn pictures."""
+        """The autoencoder on crops of the drawn pictures; CLIP and a discriminator look on where they have a weight."""
         model = seeded(recipe.seed, lambda: Autoencoder(recipe.autoencoder))
-        return Training(ReconstructionTask(model, self._pictures(), recipe), recipe, self.folder / "autoencoder")
+        perceptual = Perceptual(self.clip().image) if recipe.perceptual_weight else None
+        rival = None
+        if recipe.adversarial_weight:
+            discriminator = seeded(recipe.seed, lambda: PatchDiscriminator(recipe.discriminator))
+            rival = Rival(discriminator, recipe.adversarial_after)
+        task = ReconstructionTask(model, self._pictures(), recipe, perceptual, rival)
+        return Training(task, recipe, self.folder / "autoencoder")
 
     def cache_latents(self, *, part: int = 0, parts: int = 1) -> Iterator[int]:
         """Encode the pictures; yields how many are ready."""
@@ -115,16 +128,32 @@ class Chain:
     def denoiser_training(self, recipe: DenoiserRecipe, name: str = "denoiser") -> Training:
         """The noise predictor on the latents, told what the text tower makes of their captions.
 
-        ``name`` is its folder: several recipes can be tried side by side.
+        Or on pixels, or told nothing, as the recipe says; then it needs no stage before it but the pictures. ``name``
+        is its folder: several recipes can be tried side by side. What kind of network it is, is kept there.
         """
-        unet = seeded(recipe.seed, lambda: UNet(recipe.unet))
-        return Training(self.diffusion_task(recipe, unet, self._latents()), recipe, self.folder / name)
+        unet = seeded(recipe.seed, lambda: UNet(recipe.network))
+        task = self.diffusion_task(recipe, unet, None if recipe.pixels else self._latents())
+        kept(self.folder / name / NETWORK, {dial: str(getattr(recipe, dial)) for dial in OF_THE_NETWORK})
+        return Training(task, recipe, self.folder / name)
 
-    def diffusion_task(self, recipe: DenoiserRecipe, unet: UNet, latents: Shards) -> DiffusionTask:
-        """What the noise predictor learns: the loss on some latents, told what the text tower makes of their words."""
-        examples = StoredLatents(latents, self.scaling_factor(), factor=self.recipe.autoencoder.autoencoder.factor)
-        words = OneTower(self.text_encoder(), self.tokenizer())
+    def diffusion_task(self, recipe: DenoiserRecipe, unet: UNet, latents: Shards | None) -> DiffusionTask:
+        """What the noise predictor learns: the loss on some latents, told what the text tower makes of their words.
+
+        Latents None are pixels.
+        """
+        if latents is None:
+            examples = ShownPictures(self._pictures())
+        else:
+            factor = self.recipe.autoencoder.autoencoder.factor
+            examples = StoredLatents(latents, self.scaling_factor(), factor=factor)
+        words = OneTower(self.text_encoder(), self.tokenizer()) if recipe.text else NoWords()
         return DiffusionTask(unet, examples, words, self.schedule(recipe), recipe)
+
+    @property
+    def denoiser_recipe(self) -> DenoiserRecipe:
+        """The recipe with the kind of network that was chosen when the noise predictor was begun."""
+        path = self.folder / "denoiser" / NETWORK
+        return adjusted(self.recipe.denoiser, kept(path, {}))
 
     def scaling_factor(self) -> float:
         """What brings this autoencoder's latents to unit size."""
@@ -157,7 +186,7 @@ class Chain:
 
     def unet(self) -> UNet:
         """The noise predictor as trained so far."""
-        model = UNet(self.recipe.denoiser.unet)
+        model = UNet(self.denoiser_recipe.network)
         model.load_state_dict(self._weights("denoiser"))
         return model
 
@@ -166,19 +195,22 @@ class Chain:
 
         ``unet`` stands in for the noise predictor that was saved.
         """
-        recipe = self.recipe
-        autoencoder = self.autoencoder()
-        autoencoder.config = replace(autoencoder.config, scaling_factor=self.scaling_factor())
+        size, denoiser = self.recipe.size, self.denoiser_recipe
+        if denoiser.pixels:
+            autoencoder = Pixels()
+        else:
+            autoencoder = self.autoencoder()
+            autoencoder.config = replace(autoencoder.config, scaling_factor=self.scaling_factor())
+        conditioner = Conditioner()
+        if denoiser.text:
+            conditioner = Conditioner(Tower(self.tokenizer(), self.text_encoder()), vocabulary=self._vocabulary())
         return StableDiffusion(
             (unet or self.unet()).eval(),
             autoencoder.eval(),
-            Conditioner(
-                Tower(self.tokenizer(), self.text_encoder()),
-                vocabulary=self._vocabulary(),
-            ),
-            self.schedule(recipe.denoiser),
+            conditioner,
+            self.schedule(denoiser),
             name=self.folder.name,
-            defaults=Defaults(width=recipe.size, height=recipe.size, steps=20, guidance_scale=4.0),
+            defaults=Defaults(width=size, height=size, steps=20, guidance_scale=4.0 if denoiser.text else 1.0),
         )
 
     def _vocabulary(self) -> Vocabulary:

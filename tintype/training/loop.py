@@ -24,7 +24,9 @@ from tintype.errors import TrainingError
 from tintype.models import attend_by_matmul, attend_with
 from tintype.training.draws import Draw, visits
 from tintype.training.ema import EMA
+from tintype.training.optimizers import memory, remember
 from tintype.training.recipes import Recipe
+from tintype.training.rival import Rival
 from tintype.training.state import State, load_newest_state, save_state
 
 MAX_SKIPPED = 20
@@ -62,8 +64,17 @@ class Task(Protocol):
         """The scalar to minimise, and parts of it worth watching."""
         ...
 
+    @property
+    def rival(self) -> Rival | None:
+        """What learns against the model, beside it; None for most."""
+        ...
+
     def after_step(self) -> None:
-        """Keep the model within its bounds."""
+        """Keep the model within its bounds, and let a rival learn."""
+        ...
+
+    def notice(self) -> str | None:
+        """What should be said aloud after this step."""
         ...
 
 
@@ -78,6 +89,7 @@ class Progress:
     grad_norm: float
     pictures_per_second: float
     skipped: int  # steps so far whose gradient was not finite
+    notice: str | None = None  # what should be said aloud
 
 
 class Training:
@@ -120,8 +132,10 @@ class Training:
             stop = min(self.seen + recipe.batch_size, recipe.pictures)
             task = self.task
             batch = task.batch(visits(recipe.seed, task.num_pictures, self.seen, stop, task.shapes))
-            loss, metrics, grad_norm = self._gradient(batch)
             lr = recipe.lr_at(self.seen)
+            if task.rival is not None:
+                task.rival.at(self.seen, lr)
+            loss, metrics, grad_norm = self._gradient(batch)
             if math.isfinite(loss) and math.isfinite(grad_norm):
                 self._step(lr)
                 skipped_in_a_row = 0
@@ -135,7 +149,7 @@ class Training:
                     )
             rate = (stop - self.seen) / (time.perf_counter() - started)
             self.seen = stop
-            progress = Progress(self.seen, loss, metrics, lr, grad_norm, rate, self.skipped)
+            progress = Progress(self.seen, loss, metrics, lr, grad_norm, rate, self.skipped, task.notice())
             self._log(progress)
             if self.seen - saved >= recipe.save_every and skipped_in_a_row == 0:
                 self.save()
@@ -152,11 +166,13 @@ class Training:
     def save(self) -> Path:
         """Write the state now."""
         self.saved = self.seen
-        tensors = {"model": dict(self.task.model.state_dict()), "optimizer": self._optimizer_tensors()}
+        tensors = {"model": dict(self.task.model.state_dict()), "optimizer": memory(self.optimizer, self.names)}
         numbers: dict[str, object] = {"skipped": self.skipped}
         if self.ema:
             tensors["ema"] = self.ema.weights
             numbers["ema_steps"] = self.ema.steps
+        if self.task.rival is not None:
+            tensors |= self.task.rival.tensors()
         return save_state(self.folder, State(self.seen, tensors, numbers))
 
     def _gradient(self, batch: Any) -> tuple[float, dict[str, float], float]:
@@ -178,21 +194,14 @@ class Training:
         if self.ema:
             self.ema.update(self.task.model)
 
-    def _optimizer_tensors(self) -> dict[str, Tensor]:
-        states = self.optimizer.state_dict()["state"]
-        return {f"{self.names[i]}/{key}": value for i, s in states.items() for key, value in s.items()}
-
     def _restore(self, state: State) -> None:
         self.task.model.load_state_dict(state.tensors["model"])
-        groups = self.optimizer.state_dict()["param_groups"]
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in state.tensors["optimizer"].items():
-            parameter, key = name.rsplit("/", 1)
-            states.setdefault(self.names.index(parameter), {})[key] = tensor
-        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
+        remember(self.optimizer, self.names, state.tensors["optimizer"])
         if self.ema:
             self.ema.weights = state.tensors["ema"]
             self.ema.steps = int(str(state.numbers["ema_steps"]))
+        if self.task.rival is not None:
+            self.task.rival.restore(state.tensors)
         self.skipped = int(str(state.numbers["skipped"]))
         self.seen = state.seen
 

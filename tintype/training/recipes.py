@@ -8,11 +8,20 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from tintype.errors import SettingsError
-from tintype.models import AutoencoderConfig, ImageEncoderConfig, TextEncoderConfig, UNetConfig, presets
+from tintype.models import (
+    PIXELS,
+    AutoencoderConfig,
+    DiscriminatorConfig,
+    ImageEncoderConfig,
+    TextEncoderConfig,
+    UNetConfig,
+    presets,
+    without_text,
+)
 from tintype.scenes import SMALL as SMALL_VOCABULARY
 from tintype.scenes import Vocabulary
 
@@ -57,6 +66,10 @@ class AutoencoderRecipe(Recipe):
     crop: int
     l2_weight: float = 1.0  # beside L1
     kl_weight: float = 0.03  # the paper's 1e-6 leaves latents of any size; this keeps them near the unit normal
+    perceptual_weight: float = 0.0  # of the distance in the features of the same chain's CLIP; 0: CLIP is not needed
+    adversarial_weight: float = 0.0  # against the other parts of the error; 0: there is no discriminator
+    adversarial_after: int = 0  # pictures, from which on the discriminator learns and is heard
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +83,20 @@ class NoiseRecipe(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class DenoiserRecipe(NoiseRecipe):
-    """Noise prediction in latents, steered by text."""
+    """Noise prediction, in latents or in pixels, steered by text or by nothing."""
 
-    unet: UNetConfig
+    unet: UNetConfig  # as it is in latents and with text
+    text: bool = True
+    pixels: bool = False  # diffusion as it began: no autoencoder
     prediction: str = "v"  # "eps" | "v" | "x0"
     zero_terminal_snr: bool = False  # the last timestep is all noise; not with eps
+
+    @property
+    def network(self) -> UNetConfig:
+        """The UNet that is trained."""
+        unet = self.unet if self.text else without_text(self.unet)
+        channels = PIXELS.latent_channels
+        return replace(unet, in_channels=channels, out_channels=channels) if self.pixels else unet
 
 
 @dataclass(frozen=True, kw_only=True)

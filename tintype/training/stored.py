@@ -14,6 +14,7 @@ from tintype.scenes import Scene
 from tintype.scenes import caption as scene_caption
 from tintype.training.buckets import crop
 from tintype.training.draws import Draw
+from tintype.training.pictures import Pictures, to_signed
 from tintype.training.shards import Shards
 from tintype.training.words import Sizes
 from tintype.types import Conditioning
@@ -113,6 +114,23 @@ class StoredLatents:
         return Conditioning(
             tensors[f"context/{line}"][chosen].float(), None if pooled is None else pooled[chosen].float()
         )
+
+
+class ShownPictures:
+    """Pictures as they are, for a noise predictor that works on pixels."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self.pictures = pictures
+        self.shapes = None
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def visit(self, draw: Draw) -> Seen:
+        """Pixels in [-1, 1], and one of the captions."""
+        x0 = to_signed(self.pictures.pixels(draw))  # (3 H W)
+        height, width = x0.shape[1:]
+        return Seen(x0, self.pictures.caption(draw), (height, width, 0, 0, height, width))
 
 
 def worded(record: dict[str, Any], draw: Draw) -> str:

@@ -37,6 +37,22 @@ class Words(Protocol):
         ...
 
 
+class NoWords:
+    """For a noise predictor without text."""
+
+    def __call__(self, captions: Sequence[str], sizes: Sequence[Sizes]) -> Conditioning:
+        """Nothing."""
+        return Conditioning(None)
+
+    def text(self, captions: Sequence[str]) -> Conditioning:
+        """Nothing."""
+        return Conditioning(None)
+
+    def with_sizes(self, text: Conditioning, sizes: Sequence[Sizes]) -> Conditioning:
+        """Nothing."""
+        return text
+
+
 class OneTower:
     """A text tower in training or just trained, after its final norm, as Stable Diffusion 1 has it."""
 

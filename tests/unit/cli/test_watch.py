@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ RECIPE = Recipe(pictures=96, batch_size=16, lr=1e-2, warmup=0)
 class Slope:
     """A line through the origin learns its slope."""
 
-    num_pictures, shapes = 8, None
+    num_pictures, shapes, rival = 8, None, None
 
     def __init__(self) -> None:
         self.model = self.network = torch.nn.Linear(1, 1, bias=False)
@@ -33,6 +34,9 @@ class Slope:
 
     def after_step(self) -> None:
         pass
+
+    def notice(self) -> str | None:
+        return None
 
 
 @pytest.fixture
@@ -64,16 +68,18 @@ def test_time_as_on_a_clock(seconds, said):
 def test_lines_say_loss_metrics_pace_time_and_memory(training, capsys):
     lines = Lines("slope", training)
     for progress in training:
-        lines.show(progress)
+        lines.show(replace(progress, notice="look") if progress.seen == 48 else progress)
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2, "the first one and the last, within two seconds"
+    assert len(said) == 3, "the first one, the notice and the last, within two seconds"
+    assert said[1] == "slope: look"
     assert re.fullmatch(
         r"slope: 96 of 96  loss \d+\.\d{4}  slope -?[\d.e-]+  \d+ pictures/s  0:00 left  \d+\.\d\d GB", said[-1]
     )
 
 
 def test_the_panel_shows_what_is_learnt(training):
-    panel, console = Panel("slope", training), Console(file=io.StringIO(), width=110, force_terminal=True)
+    console = Console(file=io.StringIO(), width=110, force_terminal=True)
+    panel = Panel("slope", training, console)
     console.print(panel)
     for progress in training:
         panel.show(progress)
@@ -82,7 +88,8 @@ def test_the_panel_shows_what_is_learnt(training):
     for told in ("0 of 96", "96 of 96", "0:00 left", "loss", "slope", "gradient", "pictures/s", "GB", "lr 0.01"):
         assert told in said
     assert "left out" not in said
-    panel.show(Progress(96, float("nan"), {}, 0.1, 1.0, 1.0, 3))
+    panel.show(Progress(96, float("nan"), {}, 0.1, 1.0, 1.0, 3, "[bold]look[/]"))
+    assert "slope: [bold]look[/]\n" in console.file.getvalue()
     console.print(panel)
     assert "3 left out" in console.file.getvalue()
 

@@ -72,6 +72,20 @@ def test_words_become_a_picture_that_comes_again(page, folder):
     assert page.run("return document.getElementById('seed').value") == ""
 
 
+def test_a_picture_is_illustrated(page, address, folder):
+    fill(page, "prompt", "a red boat")
+    fill(page, "seed", 7)
+    page.click("#draw")
+    drawn(page, 1)
+    page.click(".illustrate")
+    page.wait("!document.querySelector('.page').hidden", seconds=120)
+    assert page.run("return document.querySelector('.illustrate').hidden")
+    place = page.run("return document.querySelector('.page').href")
+    assert place == f"{address}/pages/a-red-boat-7.html" and (folder / "a-red-boat-7.html").is_file()
+    page.open(place)
+    page.wait("document.querySelectorAll('figure').length > 20")
+
+
 def test_it_develops_and_stop_keeps_what_is_there(page):
     fill(page, "steps", 900)
     page.click("#draw")

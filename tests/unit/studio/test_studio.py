@@ -11,6 +11,7 @@ import urllib.request
 from itertools import count, pairwise
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.unit.pipeline.tiny import tiny_model
@@ -282,3 +283,21 @@ def test_the_model_is_told(client):
     assert model["name"] == "tiny"
     assert model["defaults"] == {"width": 64, "height": 64, "steps": 4, "guidance_scale": 5.0}
     assert {"ddim", "euler_a"} <= set(model["samplers"])
+
+
+@pytest.mark.parametrize("start", ["words", "picture"])
+def test_a_picture_is_illustrated(client, folder, start):
+    """The page lies beside the picture, and is of the run that drew it."""
+    others = {"seed": 7, "steps": 3}
+    if start == "picture":
+        kind = {"Content-Type": "application/octet-stream"}
+        others |= {"image_sha256": client.post("/api/dropped", content=png(), headers=kind).json()["sha256"]}
+    name = draw(client, **others)["name"]
+    answer = client.post(f"/api/pictures/{name}/illustrate", json={})
+    assert answer.status_code == 200, answer.text
+    end = ended(client, answer.json()["id"])
+    assert (end["kind"], end["page"]) == ("made", f"{name.removesuffix('.png')}.html")
+    page = client.get(f"/pages/{end['page']}")
+    assert page.status_code == 200 and "a red boat" in page.text and (folder / end["page"]).is_file()
+    (made,) = client.get("/api/pictures").json()
+    assert made["page"] == end["page"]

@@ -21,6 +21,12 @@ from tintype.training.words import token_ids
 
 MAX_LOGIT_SCALE = math.log(100)
 
+WINDOW = 100
+"""Steps over which the loss is averaged before it counts as stuck."""
+
+STUCK = 0.98
+"""Of ln(batch), the loss of one who guesses. Training that works is far below after the first window."""
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -38,6 +44,9 @@ class ContrastiveTask:
         self.pictures, self.tokenizer = pictures, tokenizer
         self.num_pictures = len(pictures)
         self.shapes = None
+        self.rival = None
+        self._beside_chance: list[float] = []  # loss / ln(batch) of the steps of this window
+        self._windows = 0
 
     def batch(self, draws: list[Draw]) -> Pairs:
         """Each picture with a caption worded for this visit."""
@@ -52,12 +61,29 @@ class ContrastiveTask:
         pairs = torch.arange(len(logits), device=logits.device)
         loss = (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
         found = (logits.argmax(dim=1) == pairs).float().mean()
-        return loss, {"retrieval_at_1": found, "chance_loss": torch.tensor(math.log(len(logits)))}
+        chance = math.log(len(logits))
+        if chance:
+            self._beside_chance.append(loss.item() / chance)
+        return loss, {"retrieval_at_1": found, "chance_loss": torch.tensor(chance)}
 
     @torch.no_grad()
     def after_step(self) -> None:
         """The temperature stays at 0.01 or above, "to prevent scaling the logits by more than 100"."""
         self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+
+    def notice(self) -> str | None:
+        """At the end of each window in which nothing was learnt; of the first, which is warm-up, nothing is said."""
+        if len(self._beside_chance) < WINDOW:
+            return None
+        mean = sum(self._beside_chance) / WINDOW
+        self._beside_chance.clear()
+        self._windows += 1
+        if self._windows == 1 or mean < STUCK:
+            return None
+        return (
+            f"CLIP is stuck: over the last {WINDOW} steps its loss was {mean:.0%} of ln(batch size), as if it guessed. "
+            "Start anew with a lower lr, a longer warmup or a larger batch_size."
+        )
 
 
 @torch.no_grad()

@@ -54,6 +54,7 @@ class DiffusionTask:
         self.denoiser = Denoiser(unet, schedule, dtype=unet.conv_in.weight.dtype)
         self.num_pictures = len(examples)
         self.shapes = examples.shapes
+        self.rival = None
 
     def batch(self, draws: list[Draw]) -> tuple[NoisyLatents, ...]:
         """Noise, time, wording and whether there are words at all: each drawn for the visit. One part for each size."""
@@ -115,3 +116,6 @@ class DiffusionTask:
 
     def after_step(self) -> None:
         """Nothing to bound."""
+
+    def notice(self) -> None:
+        """Nothing to say."""

@@ -1,6 +1,7 @@
 """The autoencoder: pictures through a narrow place and back.
 
-Rombach et al. 2021 (arXiv 2112.10752), section 3.1 and appendix G, without the perceptual and adversarial parts.
+Rombach et al. 2021 (arXiv 2112.10752), section 3.1 and appendix G: each pixel's error, how different the pictures look
+to a network that has learnt to see, and what a rival still tells apart.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tintype.models import Autoencoder
 from tintype.training.draws import Draw
+from tintype.training.perceptual import Perceptual
 from tintype.training.pictures import Pictures, to_signed
 from tintype.training.recipes import AutoencoderRecipe
+from tintype.training.rival import Rival
 
 
 @dataclass(frozen=True)
@@ -25,13 +29,25 @@ class Crops:
 
 
 class ReconstructionTask:
-    """L1 and squared error of the reconstruction, and a slight pull of the latents to the unit normal."""
+    """L1, squared, perceptual and adversarial error, and a slight pull of the latents to the unit normal.
 
-    def __init__(self, model: Autoencoder, pictures: Pictures, recipe: AutoencoderRecipe) -> None:
+    ``perceptual`` and ``rival``, a patch discriminator, are there where the recipe gives them a weight.
+    """
+
+    def __init__(
+        self,
+        model: Autoencoder,
+        pictures: Pictures,
+        recipe: AutoencoderRecipe,
+        perceptual: Perceptual | None = None,
+        rival: Rival | None = None,
+    ) -> None:
         self.model = self.network = model
         self.pictures, self.recipe = pictures, recipe
+        self.perceptual, self.rival = perceptual, rival
         self.num_pictures = len(pictures)
         self.shapes = None
+        self._rivals_loss: Tensor | None = None
 
     def batch(self, draws: list[Draw]) -> Crops:
         """A random crop of each picture."""
@@ -48,15 +64,52 @@ class ReconstructionTask:
         return picture[:, top : top + crop, left : left + crop]
 
     def loss(self, batch: Crops) -> tuple[Tensor, dict[str, Tensor]]:
-        """Per pixel: |error| + l2_weight * error^2 + kl_weight * KL, the KL of a picture shared among its pixels."""
+        """Per pixel: |error| + l2_weight * error^2 + kl_weight * KL, the KL of a picture shared among its pixels.
+
+        With perceptual_weight * distance, and the rival's part, where the recipe has them.
+        """
+        recipe = self.recipe
         latents = self.model.encode(batch.pixels)
         rebuilt = self.model.decode(latents.sample(batch.noise)).float()
         error = rebuilt - batch.pixels
         l1, l2 = error.abs().mean(), error.square().mean()
+        loss = l1 + recipe.l2_weight * l2
+        metrics = {"psnr": 10 * torch.log10(4 / l2.detach()), "l1": l1.detach()}  # the range of pixels is 2
+        if self.perceptual is not None:
+            distance = self.perceptual(rebuilt, batch.pixels).mean()
+            loss = loss + recipe.perceptual_weight * distance
+            metrics["perceptual"] = distance.detach()
+        if self.rival is not None and self.rival.plays:
+            adversarial, told = self._contest(self.rival, batch.pixels, rebuilt, loss)
+            loss = loss + recipe.adversarial_weight * adversarial
+            metrics |= told
         kl = latents.kl().float().mean() / batch.pixels[0].numel()
-        loss = l1 + self.recipe.l2_weight * l2 + self.recipe.kl_weight * kl
-        psnr = 10 * torch.log10(4 / l2.detach())  # the range of pixels is 2
-        return loss, {"psnr": psnr, "l1": l1.detach(), "kl": kl.detach()}
+        return loss + recipe.kl_weight * kl, metrics | {"kl": kl.detach()}
+
+    def _contest(self, rival: Rival, pixels: Tensor, rebuilt: Tensor, loss: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the model is to make small, weighted; and beside it, for after its step, the rival's hinge loss.
+
+        Lim and Ye 2017 (arXiv 1705.02894), as latent diffusion has it.
+        """
+        discriminator = rival.network.requires_grad_(False)
+        adversarial = -discriminator(rebuilt).float().mean()
+        adversarial = self._weight(loss, adversarial) * adversarial
+        discriminator.requires_grad_(True)
+        real, fake = (discriminator(each).float() for each in (pixels, rebuilt.detach()))
+        self._rivals_loss = (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
+        return adversarial, {"rivals_loss": self._rivals_loss.detach()}
+
+    def _weight(self, loss: Tensor, adversarial: Tensor) -> Tensor:
+        """What makes both pull the decoder's last layer equally hard (Esser et al. 2020, arXiv 2012.09841, eq. 7)."""
+        last = self.model.decoder.conv_out.weight
+        pulls = [torch.autograd.grad(each, last, retain_graph=True)[0].norm() for each in (loss, adversarial)]
+        return (pulls[0] / (pulls[1] + 1e-6)).clamp(0, 1e4).detach()
 
     def after_step(self) -> None:
-        """Nothing to bound."""
+        """The rival's step."""
+        if self.rival is not None and self._rivals_loss is not None:
+            self.rival.learn(self._rivals_loss)
+        self._rivals_loss = None
+
+    def notice(self) -> None:
+        """Nothing to say."""

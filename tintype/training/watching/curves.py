@@ -47,7 +47,7 @@ def read_log(folder: Path, points: int = POINTS) -> Log | None:
         n / line["pictures_per_second"] for n, line in zip(pictures, lines, strict=True) if line["pictures_per_second"]
     )
     values = {"loss": [line["loss"] for line in lines]}
-    for name in lines[-1]["metrics"]:
+    for name in dict.fromkeys(name for line in lines for name in line["metrics"]):  # some begin late, or end
         values[name] = [line["metrics"].get(name, float("nan")) for line in lines]
     values |= {"gradient": [line["grad_norm"] for line in lines], "lr": [line["lr"] for line in lines]}
     seen = [line["seen"] for line in lines]

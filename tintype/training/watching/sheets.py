@@ -56,7 +56,7 @@ def sheet_of(chain: Chain, training: Training) -> Sheet:
     with torch.random.fork_rng():  # networks are made with random weights before they are filled
         sd = chain.model(task.network)
     sd.schedule = task.denoiser.schedule
-    return Paintings(sd, prompts_of(chain))
+    return Paintings(sd, prompts_of(chain) if sd.conditioner.towers else [""] * PAINTINGS)
 
 
 def prompts_of(chain: Chain) -> list[str]:
