@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tintype.training.watching import read_chain_recipe
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # The smallest chain of all, under the name that the command line asks for.
@@ -52,6 +54,12 @@ def test_all_makes_a_model_with_its_card_and_does_nothing_twice(tmp_path):
     }
     assert "trained on" in (model / "README.md").read_text()
     weights = (model / "unet/diffusion_pytorch_model.safetensors").read_bytes()
+    run = tmp_path / "runs/tiny"
+    page = (run / "run.html").read_text()
+    for stage in ("clip", "autoencoder", "denoiser"):
+        assert f'<section id="{stage}">' in page
+        assert len(list((run / stage / "sheets").glob("*.png"))) >= 2
+    assert read_chain_recipe(run).pictures == 48
 
     again = command("all", "tiny", folder=tmp_path)
     assert again.returncode == 0, again.stderr
@@ -102,6 +110,7 @@ def test_shares_of_the_work_add_up(tmp_path):
         (("pictures", "tiny", "--shard", "2/2"), "i from 0 to n - 1"),
         (("pictures", "tiny", "size=64"), "say where they are: data=FOLDER"),
         (("pictures", "tiny", "data=.", "size=72"), "expected a multiple of 16"),
+        (("clip", "tiny", "--sheets", "few"), "expected a count of pictures"),
         (("all", "tiny", "lr=1"), "take only data, size, flip"),
         (("lora", "huge"), "no LoRA recipe 'huge'; there are box, sd, tiny"),
         (("lora", "tiny", "rank=4"), "needs pictures to learn from: data=FOLDER"),

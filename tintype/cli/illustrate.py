@@ -4,14 +4,18 @@ import functools
 import inspect
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tintype.cli.draw import LOADING, _lora, _shared, _spacing, _tiling, load_model
 from tintype.cli.terminal import say
 from tintype.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tintype.illustrate.run_page import Page
 
 LEFT_OUT = ("prompts", "output", "batch_size", "preview", "as_json")
 """Options of drawing that a page has no use for, or has in another form."""
@@ -35,7 +39,10 @@ def _sharing(command: Any) -> Any:
 @_sharing
 def illustrate(
     *,
-    prompt: Annotated[str, typer.Argument(help="What to draw.", metavar="PROMPT", show_default=False)],
+    prompt: Annotated[str | None, typer.Argument(help="What to draw.", metavar="PROMPT", show_default=False)] = None,
+    training: Annotated[
+        Path | None, typer.Option(help="The folder of a training run, to tell what was learnt there.", metavar="DIR")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The page's file name.  [default: outputs/PROMPT-SEED.html]"),
@@ -54,15 +61,24 @@ def illustrate(
     numbers: Annotated[Path | None, typer.Option("--json", help="A file for the numbers of the page.")] = None,
     **settings: Any,
 ) -> None:
-    """Draw a picture, and the page of how it was made: one file that opens anywhere."""
-    from tintype.illustrate.page import illustrate as draw_page
+    """Draw a picture, and the page of how it was made: one file that opens anywhere. Or the page of a training."""
+    start = time.perf_counter()
+    _check(output, image, mask, strength)
+    if training is not None:
+        if prompt is not None or image is not None or dials or other is not None:
+            raise SettingsError("--training makes the page of a training run and draws nothing: give it no prompt.")
+        _write(
+            _page_of_training(training, language, full, start), output or training / "illustrated.html", numbers, start
+        )
+        return
+    if prompt is None:
+        raise SettingsError("What is to be drawn? Give a prompt, or the folder of a training run with --training.")
+    from tintype.illustrate.run_page import illustrate as draw_page
     from tintype.illustrate.strings import strings
     from tintype.pipeline.outputs import slug
     from tintype.pipeline.settings import Settings
 
-    start = time.perf_counter()
     strings(language)
-    _check(output, image, mask, strength)
     model, device, dtype, threads = (settings.pop(name) for name in ("model", "device", "dtype", "threads"))
     loading = {name: settings.pop(name) for name in LOADING}
     tiling = _tiling(settings.pop("tile"))
@@ -83,10 +99,24 @@ def illustrate(
         full=full,
         dials=dials,
         other=other,
-        progress=lambda stage: say(f"{time.perf_counter() - start:5.1f} s  {stage}"),
+        progress=_told(start),
         **settings,
     )
     place = output or Path("outputs") / f"{slug(prompt)}-{page.numbers['seed']}.html"
+    _write(page, place, numbers, start)
+
+
+def _page_of_training(folder: Path, language: str, full: bool, start: float) -> "Page":
+    from tintype.illustrate.training_page import illustrate_training
+
+    return illustrate_training(folder, language=language, full=full, progress=_told(start))
+
+
+def _told(start: float) -> Callable[[str], None]:
+    return lambda stage: say(f"{time.perf_counter() - start:5.1f} s  {stage}")
+
+
+def _write(page: "Page", place: Path, numbers: Path | None, start: float) -> None:
     typer.echo(page.save(place))
     if numbers is not None:
         numbers.parent.mkdir(parents=True, exist_ok=True)

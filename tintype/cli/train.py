@@ -17,19 +17,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tintype.cli.terminal import (
-    INTERRUPTED,
-    SECONDS_BETWEEN_LINES,
-    give,
-    say,
-    speaks,
-    stop_on_interrupt,
-    stop_together,
-)
+from tintype.cli.terminal import SECONDS_BETWEEN_LINES, give, say, speaks
+from tintype.cli.watch import Sheets, TensorBoard, moments_of, watch_alone, watch_stage
 from tintype.errors import SettingsError
 
 if TYPE_CHECKING:
-    from tintype.training import Chain, LoraLesson, Training
+    from tintype.training import Chain, LoraLesson
+    from tintype.training.watching import Sheet
 
 STAGES = ("clip", "autoencoder", "denoiser")
 
@@ -85,15 +79,29 @@ def pictures(recipe: Recipe, changes: Changes = None, folder: Folder = None, sha
 
 
 @train.command()
-def clip(recipe: Recipe, changes: Changes = None, folder: Folder = None, threads: Threads = None) -> None:
+def clip(
+    recipe: Recipe,
+    changes: Changes = None,
+    folder: Folder = None,
+    threads: Threads = None,
+    sheets: Sheets = None,
+    tensorboard: TensorBoard = False,
+) -> None:
     """The text and the image tower, from pictures and captions."""
-    _stage("clip", recipe, changes, folder, threads)
+    _stage("clip", recipe, changes, folder, threads, sheets, tensorboard)
 
 
 @train.command()
-def autoencoder(recipe: Recipe, changes: Changes = None, folder: Folder = None, threads: Threads = None) -> None:
+def autoencoder(
+    recipe: Recipe,
+    changes: Changes = None,
+    folder: Folder = None,
+    threads: Threads = None,
+    sheets: Sheets = None,
+    tensorboard: TensorBoard = False,
+) -> None:
     """Pictures to latents and back."""
-    _stage("autoencoder", recipe, changes, folder, threads)
+    _stage("autoencoder", recipe, changes, folder, threads, sheets, tensorboard)
 
 
 @train.command()
@@ -106,9 +114,16 @@ def latents(
 
 
 @train.command()
-def denoiser(recipe: Recipe, changes: Changes = None, folder: Folder = None, threads: Threads = None) -> None:
+def denoiser(
+    recipe: Recipe,
+    changes: Changes = None,
+    folder: Folder = None,
+    threads: Threads = None,
+    sheets: Sheets = None,
+    tensorboard: TensorBoard = False,
+) -> None:
     """The noise predictor, steered by text."""
-    _stage("denoiser", recipe, changes, folder, threads)
+    _stage("denoiser", recipe, changes, folder, threads, sheets, tensorboard)
 
 
 @train.command()
@@ -117,6 +132,7 @@ def judge(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the judge here.")] = None,
     folder: Path = Path("runs/judge"),
     threads: Threads = None,
+    tensorboard: TensorBoard = False,
 ) -> None:
     """The network that `tintype evaluate` reads pictures with, from freshly drawn scenes."""
     import torch
@@ -127,7 +143,7 @@ def judge(
     if threads is not None:
         torch.set_num_threads(threads)
     training = judge_training(adjusted(RECIPE, dict(map(_change, changes or []))), folder)
-    _watch("judge", training)
+    watch_alone("judge", training, None, None, tensorboard)
     if output is not None:
         write_judge(training, output)
         give(output)
@@ -141,17 +157,25 @@ def model(recipe: Recipe, output: Output, folder: Folder = None) -> None:
 
 
 @train.command(name="all")
-def everything(recipe: Recipe, changes: Changes = None, folder: Folder = None, threads: Threads = None) -> None:
+def everything(
+    recipe: Recipe,
+    changes: Changes = None,
+    folder: Folder = None,
+    threads: Threads = None,
+    sheets: Sheets = None,
+    tensorboard: TensorBoard = False,
+) -> None:
     """The whole chain, from nothing to a model in FOLDER/model. What is there already is not made again."""
     chain, others = _chain(recipe, changes, folder, threads)
+    moments = moments_of(sheets)
     if others:
         raise SettingsError(f"{', '.join(others)}: all stages together take only {', '.join(OF_THE_CHAIN)}.")
     _by_the_first(chain.tokenizer)
     _pictures(chain, 0, 1)
-    _watch("clip", chain.clip_training(chain.recipe.clip))
-    _watch("autoencoder", chain.autoencoder_training(chain.recipe.autoencoder))
+    watch_stage("clip", chain.clip_training(chain.recipe.clip), chain, moments, tensorboard)
+    watch_stage("autoencoder", chain.autoencoder_training(chain.recipe.autoencoder), chain, moments, tensorboard)
     _encode(chain, 0, 1)
-    _watch("denoiser", chain.denoiser_training(chain.recipe.denoiser))
+    watch_stage("denoiser", chain.denoiser_training(chain.recipe.denoiser), chain, moments, tensorboard)
     _by_the_first(lambda: _save(chain, chain.folder / "model"))
 
 
@@ -161,11 +185,15 @@ def lora(
     changes: LoraChanges = None,
     folder: LoraFolder = None,
     threads: Threads = None,
+    sheets: Sheets = None,
+    tensorboard: TensorBoard = False,
 ) -> None:
     """A LoRA for a model that is there, from a folder of pictures."""
+    moments = moments_of(sheets)
     with _lesson(recipe, changes, folder, threads) as lesson:
         _prepare(lesson, 0, 1)
-        _watch("lora", lesson.training())
+        sheet = None if moments is None or moments.never else _paintings(lesson)
+        watch_alone("lora", lesson.training(), sheet, moments, tensorboard)
         for path in lesson.save():
             give(path)
 
@@ -181,6 +209,14 @@ def cache(
     """Prepare the latents and text features of a LoRA's pictures, and train nothing yet."""
     with _lesson(recipe, changes, folder, threads) as lesson:
         _prepare(lesson, *_shard(shard))
+
+
+def _paintings(lesson: LoraLesson) -> Sheet:
+    """What the model paints with the LoRA: the first captions of its pictures."""
+    from tintype.training.watching import Paintings
+
+    captions = dict.fromkeys(words for item in lesson.source.items for words in item.captions[:1])
+    return Paintings(lesson.sd, list(captions)[:4] or [""])
 
 
 def _prepare(lesson: LoraLesson, part: int, parts: int) -> None:
@@ -232,12 +268,21 @@ def _save(chain: Chain, output: Path) -> None:
     give(output)
 
 
-def _stage(stage: str, recipe: str, changes: list[str] | None, folder: Path | None, threads: int | None) -> None:
+def _stage(
+    stage: str,
+    recipe: str,
+    changes: list[str] | None,
+    folder: Path | None,
+    threads: int | None,
+    sheets: str | None,
+    tensorboard: bool,
+) -> None:
     from tintype.training import adjusted
 
+    moments = moments_of(sheets)
     chain, others = _chain(recipe, changes, folder, threads)
     dials = adjusted(getattr(chain.recipe, stage), others)
-    _watch(stage, getattr(chain, f"{stage}_training")(dials))
+    watch_stage(stage, getattr(chain, f"{stage}_training")(dials), chain, moments, tensorboard)
 
 
 OF_THE_CHAIN = ("data", "size", "flip")
@@ -343,20 +388,6 @@ def watch_ticks(ticks: Iterable[tuple[str, int, int]]) -> None:
         with _bar(what, first[2]) as show:
             for _, done, _ in chain_of((first,), group):
                 show(done, "")
-
-
-def _watch(what: str, training: Training) -> None:
-    """Train to the end or to Ctrl-C, showing how far it is and how well it goes."""
-    stopping = stop_on_interrupt if training.group.alone else stop_together
-    with stopping(training), _bar(what, training.recipe.pictures) as show:
-        for step in training:
-            if step.notice is not None:
-                say(f"{what}: {step.notice}")
-            metrics = "".join(f"  {name} {value:.3g}" for name, value in step.metrics.items())
-            show(step.seen, f"loss {step.loss:.4f}{metrics}  {step.pictures_per_second:.0f} pictures/s")
-    if training.seen < training.recipe.pictures:
-        say(f"saved after {training.seen} pictures in {training.folder}; the same command continues")
-        raise typer.Exit(INTERRUPTED)
 
 
 @contextmanager

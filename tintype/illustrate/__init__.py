@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         training_examples,
         training_rows,
     )
-    from tintype.illustrate.page import Page, illustrate, page
     from tintype.illustrate.recorder import Recorder, record
     from tintype.illustrate.recording import (
         Decoded,
@@ -42,13 +41,16 @@ if TYPE_CHECKING:
         Term,
         Token,
     )
+    from tintype.illustrate.run_page import Page, illustrate, page
+    from tintype.illustrate.training_page import illustrate_training, training_page
+    from tintype.illustrate.training_run import TrainingRun, read_run
 
 _HOMES = {
     **dict.fromkeys(("Agreement", "AgreementStep", "learn_to_agree"), "tintype.illustrate.agreement"),
     **dict.fromkeys(("Noised", "RoundTrip", "forward_row", "round_trip"), "tintype.illustrate.autoencoding"),
     **dict.fromkeys(("decode_steps",), "tintype.illustrate.decoding"),
     **dict.fromkeys(("Figure",), "tintype.illustrate.figures.figure"),
-    **dict.fromkeys(("Page", "illustrate", "page"), "tintype.illustrate.page"),
+    **dict.fromkeys(("Page", "illustrate", "page"), "tintype.illustrate.run_page"),
     **dict.fromkeys(("After", "look_after"), "tintype.illustrate.after"),
     **dict.fromkeys(("HeatMaps", "LayerHeat", "StepHeat"), "tintype.illustrate.heat_maps"),
     **dict.fromkeys(
@@ -60,6 +62,8 @@ _HOMES = {
         ("Decoded", "Equation", "LayerRecord", "PartFacts", "RecordedStep", "Recording", "Term", "Token"),
         "tintype.illustrate.recording",
     ),
+    **dict.fromkeys(("illustrate_training", "training_page"), "tintype.illustrate.training_page"),
+    **dict.fromkeys(("TrainingRun", "read_run"), "tintype.illustrate.training_run"),
 }
 
 __all__ = [
@@ -85,16 +89,20 @@ __all__ = [
     "Term",
     "Token",
     "TrainingRow",
+    "TrainingRun",
     "decode_steps",
     "forward_row",
     "illustrate",
+    "illustrate_training",
     "learn_to_agree",
     "learning_step",
     "look_after",
     "page",
+    "read_run",
     "record",
     "round_trip",
     "training_examples",
+    "training_page",
     "training_rows",
 ]
 

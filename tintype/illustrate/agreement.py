@@ -7,6 +7,7 @@ learning, on the 24 rows, and is to be told so: it is no measure of how well the
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from tintype.illustrate.learning import TrainingRow
 from tintype.models import CLIP, ImageEncoderConfig, attend_by_matmul, attend_with, normalize_pixels
 from tintype.pipeline.stable_diffusion import StableDiffusion
+from tintype.text.tokenizer import Tokenizer
 from tintype.training.draws import Draw
 from tintype.training.tasks.contrastive import ContrastiveTask, Pairs, initialize
 
@@ -54,6 +56,7 @@ class Agreement:
         similarity: (rows rows) after the last one.
         loss: likewise.
         found: likewise.
+        own: both towers had been trained together before; False: the image tower began here from random weights.
     """
 
     captions: tuple[str, ...]
@@ -63,6 +66,7 @@ class Agreement:
     similarity: Tensor
     loss: float
     found: float
+    own: bool = False
 
 
 def learn_to_agree(
@@ -70,9 +74,25 @@ def learn_to_agree(
 ) -> Agreement:
     """``steps`` real steps of AdamW on a new image tower and a copy of the model's text tower; the model stays."""
     clip = _clip(model, rows[0].image.width, seed)
-    task = ContrastiveTask(clip, _Rows(rows), model.conditioner.towers[0].tokenizer)
+    return _agree(clip, model.conditioner.towers[0].tokenizer, rows, steps, seed, rate)
+
+
+def agree_further(
+    clip: CLIP, tokenizer: Tokenizer, rows: Sequence[TrainingRow], *, steps: int, seed: int = 0, rate: float
+) -> Agreement:
+    """``steps`` more real steps of AdamW on a copy of a CLIP that was trained."""
+    further = copy.deepcopy(clip).float().requires_grad_(True)
+    return replace(_agree(further, tokenizer, rows, steps, seed, rate), own=True)
+
+
+def _agree(
+    clip: CLIP, tokenizer: Tokenizer, rows: Sequence[TrainingRow], steps: int, seed: int, rate: float
+) -> Agreement:
+    """``clip`` itself learns."""
+    task = ContrastiveTask(clip, _Rows(rows), tokenizer)
     batch = task.batch([Draw(seed, 0, index) for index in range(len(rows))])
-    batch = Pairs(batch.pixels.to(model.device), batch.ids.to(model.device))
+    device = clip.logit_scale.device
+    batch = Pairs(batch.pixels.to(device), batch.ids.to(device))
     optimizer = torch.optim.AdamW(clip.parameters(), lr=rate, weight_decay=0.0)
     features = _features(clip, batch)
     taken = []

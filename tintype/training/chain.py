@@ -195,8 +195,11 @@ class Chain:
         model.load_state_dict(self._weights("denoiser"))
         return model
 
-    def model(self) -> StableDiffusion:
-        """All parts as trained so far, ready to draw; it knows the words that its captions could have."""
+    def model(self, unet: UNet | None = None) -> StableDiffusion:
+        """All parts as trained so far, ready to draw; it knows the words that its captions could have.
+
+        ``unet`` stands in for the noise predictor that was saved.
+        """
         size, denoiser = self.recipe.size, self.denoiser_recipe
         if denoiser.pixels:
             autoencoder = Pixels()
@@ -207,7 +210,7 @@ class Chain:
         if denoiser.text:
             conditioner = Conditioner(Tower(self.tokenizer(), self.text_encoder()), vocabulary=self._vocabulary())
         return StableDiffusion(
-            self.unet().eval(),
+            (unet or self.unet()).eval(),
             autoencoder.eval(),
             conditioner,
             self.schedule(denoiser),
@@ -240,9 +243,15 @@ class Chain:
         folder = self.folder / "tokenizer"
         return Tokenizer.load(folder) if folder.exists() else self.train_tokenizer()
 
+    def rows(self, count: int) -> list[tuple[Tensor, str]]:
+        """The first pictures, (3 H W) uint8, each with its caption, as the first epoch sees them."""
+        pictures = self._pictures()
+        draws = [Draw(self.recipe.seed, 0, index) for index in range(min(count, len(pictures)))]
+        return [(pictures.pixels(draw), pictures.caption(draw)) for draw in draws]
+
     def _pictures(self) -> Pictures:
         folder = self.folder / "pictures"
-        return DrawnScenes(folder) if self.source is None else StoredPictures(folder, flip=self.recipe.flip)
+        return DrawnScenes(folder) if self.recipe.data is None else StoredPictures(folder, flip=self.recipe.flip)
 
     def _latents(self) -> Shards:
         return Shards.open(self.folder / "latents")

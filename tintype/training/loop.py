@@ -126,6 +126,7 @@ class Training:
         self.ema = EMA(task.model, recipe.ema) if recipe.ema else None
         if state is not None:
             self._restore(state)
+        self.saved = self.seen  # where the newest state stands, for those who watch
         self._forget_log_after(self.seen)
 
     def stop(self) -> None:
@@ -174,6 +175,7 @@ class Training:
 
     def save(self) -> None:
         """Write the state now. All processes must ask; the first writes."""
+        self.saved = self.seen
         tensors = {"model": dict(self.task.model.state_dict()), "optimizer": memory(self.optimizer, self.names)}
         numbers: dict[str, object] = {"skipped": self.skipped}
         if self.ema:

@@ -17,8 +17,11 @@ from tintype.illustrate.recording import Recording
 from tintype.illustrate.strings import Strings, strings
 
 
-def back_and_forth(trip: RoundTrip, others: float, words: Strings | None = None) -> Figure:
-    """Picture, encoder, latents, decoder, picture; with the map of what was lost."""
+def back_and_forth(trip: RoundTrip, others: float, words: Strings | None = None, *, own: bool = False) -> Figure:
+    """Picture, encoder, latents, decoder, picture; with the map of what was lost.
+
+    ``own``: the picture is one that the autoencoder was trained on, and not one that it painted.
+    """
     s = words or strings()
     latents = say.shape(trip.latents.shape)
     worst = max(1 / 255, float(trip.error.quantile(0.995)))  # but for one pixel in two hundred
@@ -51,9 +54,8 @@ def back_and_forth(trip: RoundTrip, others: float, words: Strings | None = None)
         "worst": f"{255 * worst:.0f}",
         "others": f"{others:.1f}",
     }
-    return Figure(
-        "autoencoder", body, s.rich("trip.caption", **values), s.text("trip.alt", **values), (21,), values, wide=True
-    )
+    caption = s.rich("trip.caption_own" if own else "trip.caption", **values)
+    return Figure("autoencoder", body, caption, s.text("trip.alt", **values), (21,), values, wide=True)
 
 
 def forward(trip: RoundTrip, row: Sequence[Noised], words: Strings | None = None) -> Figure:

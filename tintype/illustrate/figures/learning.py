@@ -215,7 +215,8 @@ def embeddings(learnt: Learnt, words: Strings | None = None) -> Figure:
     ]
     values = {"dim": found.text_features.shape[1]}
     body = div("pair", div("stack", pairs[0], texts[0]), div("stack", pairs[1], texts[1]))
-    return Figure("clip-embed", body, s.rich("clip.embed", **values), s.text("clip.embed_alt", **values), (27,), values)
+    caption = s.rich("clip.embed_own" if found.own else "clip.embed", **values)
+    return Figure("clip-embed", body, caption, s.text("clip.embed_alt", **values), (27,), values)
 
 
 def similarity(learnt: Learnt, words: Strings | None = None) -> Figure:
@@ -265,7 +266,7 @@ def similarity(learnt: Learnt, words: Strings | None = None) -> Figure:
     return Figure(
         "clip-compare",
         body,
-        s.rich("clip.caption", **values),
+        s.rich("clip.caption_own" if found.own else "clip.caption", **values),
         s.text("clip.alt", **values),
         (28, 29),
         values | {"losses": losses},

@@ -184,6 +184,16 @@
     paint();
   }
 
+  // Films with a slider of their own: the sheets of a training.
+  all("[data-frames]").forEach((slider) => {
+    const figure = slider.closest("figure"), { labels } = data[slider.dataset.frames];
+    slider.addEventListener("input", () => {
+      show(one("svg.film", figure), Number(slider.value));
+      one("output", figure).textContent = labels[slider.value];
+      slider.setAttribute("aria-valuetext", labels[slider.value]);
+    });
+  });
+
   // The part in sight is marked in the contents.
   const links = new Map(all(".contents a").map((link) => [link.hash.slice(1), link]));
   const watcher = new IntersectionObserver((entries) => entries.forEach((entry) => {

@@ -92,17 +92,24 @@ def page(recording: Recording, after: After | None = None, *, language: str = "e
     """The page of a recording; with what was found ``after`` the run, if anything."""
     s = strings(language)
     told = chapters(recording, after, s)
+    facts = _facts(recording, s)
+    return Page(
+        render("page.html", s, told, full, recap=recap(recording, after, s), **facts), _numbers(recording, told)
+    )
+
+
+def render(template: str, s: Strings, told: list[Chapter], full: bool, **facts: Any) -> str:
+    """A page of chapters: the sheets of its films, what the script knows, and a policy that lets nothing else run."""
     figures = [figure for chapter in told for figure in chapter.figures]
     style, script = Markup(_asset("figures.css") + _asset("page.css")), Markup(_asset("page.js"))
-    html = (
+    return (
         _environment()
-        .get_template("page.html")
+        .get_template(template)
         .render(
-            **_facts(recording, s),
+            **facts,
             s=s,
-            language=language,
+            language=s.language,
             chapters=told,
-            recap=recap(recording, after, s),
             sheets=_sheets(figures, full),
             data=_json(figures, s),
             style=style,
@@ -111,7 +118,6 @@ def page(recording: Recording, after: After | None = None, *, language: str = "e
             "base-uri 'none'; form-action 'none'",
         )
     )
-    return Page(html, _numbers(recording, told))
 
 
 def _facts(recording: Recording, s: Strings) -> dict[str, Any]:
@@ -157,13 +163,18 @@ def _numbers(recording: Recording, told: list[Chapter]) -> dict[str, Any]:
         "seed": recording.seed,
         "model": recording.model_name,
         "settings": recording.settings.to_dict(),
-        "parts": {
-            chapter.name: {
-                figure.name: {"caption": figure.caption.striptags(), "alt": figure.alt, **figure.numbers}
-                for figure in chapter.figures
-            }
-            for chapter in told
-        },
+        "parts": chapter_numbers(told),
+    }
+
+
+def chapter_numbers(told: list[Chapter]) -> dict[str, Any]:
+    """The numbers of all figures, by chapter and name."""
+    return {
+        chapter.name: {
+            figure.name: {"caption": figure.caption.striptags(), "alt": figure.alt, **figure.numbers}
+            for figure in chapter.figures
+        }
+        for chapter in told
     }
 
 
