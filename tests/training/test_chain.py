@@ -8,7 +8,8 @@ from PIL import Image
 
 import tintype
 from tintype.checkpoints.folder import save_folder
-from tintype.errors import SettingsError, TrainingError
+from tintype.checkpoints.single_file import save_single_file
+from tintype.errors import CheckpointError, SettingsError, TrainingError
 from tintype.illustrate.previews import latent_colours, preview_images
 from tintype.training import Chain
 from tintype.training.shards import Shards
@@ -53,6 +54,8 @@ def test_without_text_and_on_pixels_too(chain, tmp_path, text, pixels, predictio
     assert torch.equal(again.text2img(prompt, seed=1, steps=2, guidance_scale=3.0).latents, run.latents)
     assert (tmp_path / "model/vae").exists() != pixels
     assert (tmp_path / "model/text_encoder").exists() == text
+    with pytest.raises(CheckpointError, match=f"has no {'autoencoder' if pixels else 'text encoder'}; a single file"):
+        save_single_file(sd, tmp_path / "model.safetensors")
     if not text:
         with pytest.raises(SettingsError, match="trained without text"):
             again.text2img("a cat")
