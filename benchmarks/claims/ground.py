@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from tintype.diffusion import Denoiser, guided
+from tintype.diffusion.solvers import euler
 from tintype.models import AutoencoderConfig
 from tintype.scenes import Scene, complete
+from tintype.text.conditioner import Conditioner, Tower
 from tintype.training import Chain
 from tintype.training.card import UNSEEN_SEED
 from tintype.training.loop import Training
@@ -83,6 +87,27 @@ def seconds_of(training: Training) -> float:
     for _ in training:
         pass
     return time.process_time() - started
+
+
+@torch.no_grad()
+def pictures_by(chain: Chain, prompts: Sequence[str], steps: int, scale: float) -> Tensor:
+    """What a run's parts draw, as they are trained so far, by DDIM from the same noise each time: (b 3 H W).
+
+    Without `Run`, which draws no pictures as small as these.
+    """
+    recipe, unet = chain.denoiser_recipe, chain.unet().eval()
+    schedule = chain.schedule(recipe)
+    conditioner = Conditioner(Tower(chain.tokenizer(), chain.text_encoder())) if recipe.text else Conditioner()
+    words = conditioner.pair(prompts)
+    channels, factor = (3, 1) if recipe.pixels else (4, chain.recipe.autoencoder.autoencoder.factor)
+    side = chain.recipe.size // factor
+    noise = torch.randn(len(prompts), channels, side, side, generator=torch.Generator().manual_seed(0))
+    plan = schedule.plan("ddim", steps=steps)
+    denoiser = Denoiser(unet, schedule).for_plan(plan)
+    x = plan.start_scale * noise
+    for step in euler(guided(denoiser, unet.prepare(words.cond), unet.prepare(words.uncond), scale), x, plan):
+        x = step.x_next
+    return (x if recipe.pixels else chain.autoencoder().eval().decode(x / chain.scaling_factor())).clamp(-1, 1)
 
 
 class Results:

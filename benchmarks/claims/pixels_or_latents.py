@@ -21,11 +21,20 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.claims.ground import NEVER, Results, afresh, arguments, ground, print_table, seconds_of, unseen
+from benchmarks.claims.ground import (
+    NEVER,
+    Results,
+    afresh,
+    arguments,
+    ground,
+    pictures_by,
+    print_table,
+    seconds_of,
+    unseen,
+)
 from tintype.evaluation.intervals import Interval, jackknife
 from tintype.evaluation.reader import judge_features, load_judge
 from tintype.evaluation.teaching import drawn
-from tintype.images import to_tensor
 from tintype.models import UNetConfig
 from tintype.training import Chain
 from tintype.training.draws import visits
@@ -79,10 +88,9 @@ def with_interval(sample: Tensor, reference: Tensor) -> tuple[float, Interval]:
 
 def pictures_of(chain: Chain, training: Training, recipe: DenoiserRecipe) -> Tensor:
     """What a training in work draws, with its averaged weights: (n 3 H W), always from the same seeds."""
-    chain = Chain(replace(chain.recipe, denoiser=recipe), chain.folder)
     training.save()
-    run = chain.model().text2img("", seed=0, steps=STEPS, batch_size=PICTURES)
-    return torch.cat([to_tensor(image) for image in run.images])
+    own = Chain(replace(chain.recipe, denoiser=recipe), chain.folder)
+    return pictures_by(own, [""] * PICTURES, STEPS, scale=1.0)
 
 
 def follow(
@@ -124,18 +132,19 @@ def measure(chain: Chain, results: Results, length: float, seeds: int) -> None:
     """A row for each arm, seed and mark."""
     judge, scenes = load_judge(), unseen(SCENES + PICTURES)
     features = judge_features(judge, drawn(scenes, chain.recipe.size))
-    reference = features[:SCENES]
+    unit = features[:SCENES].square().mean().sqrt()
+    reference = features[:SCENES] / unit
 
     def measured(pixels: Tensor) -> dict[str, object]:
-        value, (low, high) = with_interval(judge_features(judge, pixels), reference)
+        value, (low, high) = with_interval(judge_features(judge, pixels) / unit, reference)
         return {"distance": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
 
     if "autoencoder" not in results.rows:
         results.add("autoencoder", train_autoencoder(chain, length))
-    value, (low, high) = with_interval(features[SCENES:], reference)
-    results.add("drawn", {"distance": round(value, 4), "low": round(low, 4), "high": round(high, 4)})
+    pixels = drawn(scenes[SCENES:], chain.recipe.size)
+    results.add("drawn", measured(pixels))
     with torch.no_grad():
-        model, pixels = chain.autoencoder().eval(), drawn(scenes[SCENES:], chain.recipe.size)
+        model = chain.autoencoder().eval()
         results.add("drawn, through the autoencoder", measured(model.decode(model.encode(pixels).mean).clamp(-1, 1)))
     whole, paid = COMPUTE * length, results.rows["autoencoder"]["compute"]
     base = replace(

@@ -15,12 +15,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.claims.ground import NEVER, Results, afresh, arguments, ground, print_table, seconds_of, unseen
+from benchmarks.claims.ground import (
+    NEVER,
+    Results,
+    afresh,
+    arguments,
+    ground,
+    pictures_by,
+    print_table,
+    seconds_of,
+    unseen,
+)
 from tintype.evaluation.fidelity import asked_for, chance, right
 from tintype.evaluation.intervals import bootstrap_mean
 from tintype.evaluation.reader import NOT_THERE, load_judge
 from tintype.evaluation.teaching import drawn
-from tintype.images import to_tensor
 from tintype.models import TextEncoderConfig, UNetConfig
 from tintype.scenes import Scene, complete
 from tintype.training import Chain
@@ -85,8 +94,7 @@ def trained(chain: Chain, text: str, unet: str, seed: int, pictures: int) -> tup
 
 def drawn_by(chain: Chain, scenes: list[Scene]) -> Tensor:
     """Its pictures of the full captions, the same noise for each arm: (n 3 H W)."""
-    run = chain.model().text2img([complete(scene) for scene in scenes], seed=0, steps=STEPS)
-    return torch.cat([to_tensor(image) for image in run.images])
+    return pictures_by(chain, [complete(scene) for scene in scenes], STEPS, scale=4.0)
 
 
 def measure(chain: Chain, results: Results, length: float, seeds: int) -> None:

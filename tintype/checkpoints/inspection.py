@@ -20,6 +20,7 @@ from tintype.layouts import ldm
 from tintype.layouts.safetensors_reader import TensorInfo
 from tintype.layouts.tensor_files import is_pickle, open_tensors
 from tintype.layouts.weight_files import Weights, find_variants, open_weights
+from tintype.models import PIXELS
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ FOLDER_PARTS = {
 def _folder(path: Path) -> Report:
     if not (path / INDEX).is_file():
         raise CheckpointError(f"{path} is no diffusers folder: it has no {INDEX}.")
-    kind = str(read_json(path / INDEX).get("_class_name", "of no class"))
+    index = read_json(path / INDEX)
+    kind = str(index.get("_class_name", "of no class"))
     parts, notices = [], []
     for name, shown in FOLDER_PARTS.items():
         if (path / name).is_dir():
@@ -172,7 +174,8 @@ def _folder(path: Path) -> Report:
         unet = configs.read_unet(read_json(path / "unet" / "config.json"))
         what = name_of(unet)
         family = family_of(unet).name
-        check_channels(unet, configs.read_autoencoder(read_json(path / "vae" / "config.json")))
+        on_pixels = index.get("vae") == [None, None]
+        check_channels(unet, PIXELS if on_pixels else configs.read_autoencoder(read_json(path / "vae" / "config.json")))
         schedule = Schedule.from_diffusers(read_json(path / "scheduler" / "scheduler_config.json"))
         prediction = schedule.prediction + (ZERO if schedule.zero_terminal_snr else "")
     except CheckpointError as error:

@@ -29,7 +29,7 @@ from tintype.layouts import ldm
 from tintype.layouts.layout import Layout
 from tintype.layouts.safetensors_reader import TensorInfo
 from tintype.layouts.tensor_files import TensorFile, open_tensors
-from tintype.models import Autoencoder, AutoencoderConfig, TextEncoder, UNet, UNetConfig
+from tintype.models import Autoencoder, AutoencoderConfig, Pixels, TextEncoder, UNet, UNetConfig
 from tintype.pipeline.settings import Defaults
 from tintype.pipeline.stable_diffusion import StableDiffusion
 from tintype.text.tokenizer import Tokenizer
@@ -191,6 +191,9 @@ def save_single_file(
     path = Path(path)
     if path.exists() and not overwrite:
         raise CheckpointError(f"{path} is there already. Choose another place, or say overwrite=True.")
+    if isinstance(sd.autoencoder, Pixels) or not sd.conditioner.towers:
+        missing = "autoencoder" if isinstance(sd.autoencoder, Pixels) else "text encoder"
+        raise CheckpointError(f"{sd.name} has no {missing}; a single file has one. Save the model as a folder.")
     family = family_of(sd.unet.config)
     tensors: dict[str, Tensor] = {}
     networks: list[tuple[torch.nn.Module, Layout]] = [

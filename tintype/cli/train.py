@@ -258,13 +258,13 @@ def _save(chain: Chain, output: Path) -> None:
     import torch
 
     from tintype.checkpoints.folder import save_folder
-    from tintype.training.card import measure, write_card, write_card_of_data
+    from tintype.training.card import measure, write_card, write_short_card
 
     save_folder(chain.model(), output, dtype=torch.bfloat16, overwrite=True)
-    if chain.source is None:
+    if chain.source is None and chain.denoiser_recipe.text and not chain.denoiser_recipe.pixels:
         write_card(chain, output, measure(chain))
     else:
-        write_card_of_data(chain, output)
+        write_short_card(chain, output)
     give(output)
 
 

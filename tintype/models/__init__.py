@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from tintype.models.attention import Attention, attend_by_matmul, attend_with
     from tintype.models.autoencoder import Autoencoder, DiagonalGaussian
     from tintype.models.clip import CLIP, ImageEncoder, TextEncoder, TextFeatures, normalize_pixels
-    from tintype.models.configs import AutoencoderConfig, ImageEncoderConfig, TextEncoderConfig, UNetConfig
+    from tintype.models.configs import PIXELS, AutoencoderConfig, ImageEncoderConfig, TextEncoderConfig, UNetConfig
     from tintype.models.discriminator import DiscriminatorConfig, PatchDiscriminator
-    from tintype.models.pixels import PIXELS, Pixels
+    from tintype.models.pixels import Pixels
     from tintype.models.unet import Prepared, UNet, without_text
 
 __all__ = [
@@ -48,9 +48,15 @@ __getattr__, __dir__ = lazily(
         "tintype.models.attention": ("Attention", "attend_by_matmul", "attend_with"),
         "tintype.models.autoencoder": ("Autoencoder", "DiagonalGaussian"),
         "tintype.models.clip": ("CLIP", "ImageEncoder", "TextEncoder", "TextFeatures", "normalize_pixels"),
-        "tintype.models.configs": ("AutoencoderConfig", "ImageEncoderConfig", "TextEncoderConfig", "UNetConfig"),
+        "tintype.models.configs": (
+            "PIXELS",
+            "AutoencoderConfig",
+            "ImageEncoderConfig",
+            "TextEncoderConfig",
+            "UNetConfig",
+        ),
         "tintype.models.discriminator": ("DiscriminatorConfig", "PatchDiscriminator"),
-        "tintype.models.pixels": ("PIXELS", "Pixels"),
+        "tintype.models.pixels": ("Pixels",),
         "tintype.models.unet": ("Prepared", "UNet", "without_text"),
     },
 )

@@ -52,6 +52,10 @@ class AutoencoderConfig:
         return 2 ** (len(self.channels) - 1)
 
 
+PIXELS = AutoencoderConfig(latent_channels=3, channels=(3,), layers_per_block=0, norm_groups=1, scaling_factor=1.0)
+"""Of a model that works on pixels: a latent is a pixel, in [-1, 1]."""
+
+
 @dataclass(frozen=True)
 class TextEncoderConfig:
     """The shape of a text tower. The defaults are CLIP ViT-L/14's, Stable Diffusion 1's (123,060,480 parameters)."""

@@ -6,10 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tintype.models.autoencoder import Autoencoder, DiagonalGaussian
-from tintype.models.configs import AutoencoderConfig
-
-PIXELS = AutoencoderConfig(latent_channels=3, channels=(3,), layers_per_block=0, norm_groups=1, scaling_factor=1.0)
-"""A latent is a pixel, in [-1, 1]."""
+from tintype.models.configs import PIXELS
 
 CERTAIN = -30.0
 """The log-variance of what is known exactly, as small as an autoencoder may say it."""

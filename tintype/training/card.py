@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from tintype.training.words import token_ids
 UNSEEN_SEED = 1_000_003
 """Scenes for measuring come from a series of their own, so that none was trained on."""
 
-STAGES = ("clip", "autoencoder", "denoiser")
+STAGES = {"clip": "retrieval_at_1", "autoencoder": "psnr", "denoiser": "loss"}
+"""Each with what its curve shows."""
+
 SMOOTHED = 50  # points of a curve averaged into one
 
 
@@ -88,30 +90,41 @@ def _denoiser_losses(chain: Chain, pixels: Tensor, scenes: list[Scene]) -> dict[
 
 def write_card(chain: Chain, folder: Path, measured: dict[str, Any]) -> None:
     """README.md, recipe.json, measured.json and curves.png into a model's folder."""
-    seen = {stage: _last(chain.folder / stage)["seen"] for stage in STAGES}
-    (folder / "recipe.json").write_text(json.dumps(asdict(chain.recipe) | {"seen": seen}, indent=1) + "\n")
+    seen = _write_recipe(chain, folder)
     (folder / "measured.json").write_text(json.dumps(measured, indent=1) + "\n")
-    plot_curves(chain, folder / "curves.png")
     (folder / "README.md").write_text(_card(chain, seen, measured))
 
 
-def write_card_of_data(chain: Chain, folder: Path) -> None:
-    """README.md, recipe.json and curves.png into the folder of a model that was trained on anybody's pictures."""
-    seen = {stage: _last(chain.folder / stage)["seen"] for stage in STAGES}
-    (folder / "recipe.json").write_text(json.dumps(asdict(chain.recipe) | {"seen": seen}, indent=1) + "\n")
-    plot_curves(chain, folder / "curves.png")
+def write_short_card(chain: Chain, folder: Path) -> None:
+    """README.md, recipe.json and curves.png into the folder of a model that `measure` has no measures for.
+
+    That is one that was trained on anybody's pictures, on pixels, or without text.
+    """
+    seen, denoiser = _write_recipe(chain, folder), chain.denoiser_recipe
+    names = {"clip": "CLIP {:,}", "autoencoder": "autoencoder {:,} crops", "denoiser": "UNet {:,}"}
     lines = [
         f"# {chain.folder.name}",
         "",
-        f"Pictures of {chain.recipe.size}x{chain.recipe.size} from words, trained from random weights by",
-        f"`tintype train` on {chain.num_pictures} pictures with captions. Pictures seen, repeats counted:",
-        f"CLIP {seen['clip']:,}, autoencoder {seen['autoencoder']:,} crops, UNet {seen['denoiser']:,}.",
-        "Nothing was held out of training, so nothing here is",
-        "measured on pictures that it never saw.",
+        f"Pictures of {chain.recipe.size}x{chain.recipe.size} {'from words' if denoiser.text else 'without text'},"
+        f" drawn in {'pixels' if denoiser.pixels else 'latents'}, trained from random weights by",
+        f"`tintype train` on {chain.num_pictures} pictures. Pictures seen, repeats counted:",
+        f"{', '.join(names[stage].format(count) for stage, count in seen.items())}.",
+        "Nothing here is measured on pictures that it never saw.",
         "",
         "![Training curves](curves.png)",
     ]
     (folder / "README.md").write_text("\n".join(lines) + "\n")
+
+
+def _write_recipe(chain: Chain, folder: Path) -> dict[str, int]:
+    """recipe.json and curves.png; how many pictures each stage saw that the model is made of."""
+    denoiser = chain.denoiser_recipe
+    needed = {"clip": denoiser.text, "autoencoder": not denoiser.pixels, "denoiser": True}
+    seen = {stage: _last(chain.folder / stage)["seen"] for stage in STAGES if needed[stage]}
+    recipe = asdict(replace(chain.recipe, denoiser=denoiser)) | {"seen": seen}
+    (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
+    plot_curves(chain, folder / "curves.png", seen)
+    return seen
 
 
 def _card(chain: Chain, seen: dict[str, int], measured: dict[str, Any]) -> str:
@@ -167,14 +180,16 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def plot_curves(chain: Chain, path: Path) -> None:
+def plot_curves(chain: Chain, path: Path, stages: Iterable[str] = STAGES) -> None:
     """The loss of every stage against the pictures seen, as one PNG."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError('Curves are drawn with matplotlib: pip install "tintype[training]".') from error
-    figure = Figure(figsize=(10, 3), layout="constrained")
-    for axes, stage, name in zip(figure.subplots(1, 3), STAGES, ("retrieval_at_1", "psnr", "loss"), strict=True):
+    stages = list(stages)
+    figure = Figure(figsize=(10 * len(stages) / len(STAGES), 3), layout="constrained")
+    for axes, stage in zip(figure.subplots(1, len(stages), squeeze=False)[0], stages, strict=True):
+        name = STAGES[stage]
         seen, values = zip(*_curve(chain.folder / stage, name), strict=True)
         axes.plot([number / 1000 for number in seen], values, color="#3465a4", linewidth=1.5)
         axes.set_title(f"{stage}: {name.replace('_', ' ')}")

@@ -97,3 +97,11 @@ def test_unknown_words_are_told():
     conditioner = Conditioner(Tower(TOKENIZER, encoder()), vocabulary=vocabulary)
     assert conditioner.pair(["red boats"], ["ugly"]).notices == ("never saw: boats; close: boat",)
     assert conditioner.pair(["a red boat"]).notices == ()
+
+
+def test_without_towers_only_nothing_can_be_said():
+    conditioner = Conditioner()
+    pair = conditioner.pair([""], [" "])
+    assert pair.cond.context is None
+    with pytest.raises(SettingsError, match=r"'a moon'; this model was trained without text, expected \"\""):
+        conditioner.pair(["a moon"])
