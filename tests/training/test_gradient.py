@@ -22,7 +22,7 @@ def first_gradient(training):
     return loss, norm, torch.cat([p.grad.flatten() for p in task.model.parameters()])
 
 
-@pytest.mark.parametrize("dials", [{"accumulate": 3}, {"checkpointing": True}, {"accumulate": 6}])
+@pytest.mark.parametrize("dials", [{"accumulate": 3}, {"checkpointing": True}])
 def test_pieces_and_checkpoints_change_nothing_but_the_order_of_sums(chain, dials):
     loss, norm, gradient = first_gradient(denoiser(chain, "plain"))
     other_loss, other_norm, other = first_gradient(denoiser(chain, "other", **dials))
@@ -40,7 +40,9 @@ def test_checkpoints_in_clip_and_autoencoder(chain):
         torch.testing.assert_close(found[0][2], found[1][2], rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.05), ("fp16", 0.01)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("fp16", 0.01), pytest.param("bf16", 0.05, marks=pytest.mark.proof)]
+)
 def test_half_precision_is_near(chain, precision, tolerance):
     loss, _, gradient = first_gradient(denoiser(chain, "fp32"))
     half, _, other = first_gradient(denoiser(chain, "half", precision=precision))
