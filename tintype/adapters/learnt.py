@@ -69,14 +69,14 @@ class _LearntTerm:
     scale = 1.0
 
     def __init__(self, lora: LearntLora, layer: Layer, key: str) -> None:
-        self.layer = layer
-        self._down, self._up = lora.down[key], lora.up[key]
+        self.layer, self._lora, self._key = layer, lora, key
         self._alpha_over_rank = lora.alpha / lora.rank
 
     def __call__(self, x: Tensor) -> Tensor:
-        if x.dtype == self._down.dtype or torch.is_autocast_enabled(x.device.type):
-            return self._alpha_over_rank * added(self.layer, x, (self._down, self._up))
-        return (self._alpha_over_rank * added(self.layer, x.float(), (self._down, self._up))).to(x.dtype)
+        factors = self._lora.down[self._key], self._lora.up[self._key]  # looked up: they may be others at each step
+        if x.dtype == factors[0].dtype or torch.is_autocast_enabled(x.device.type):
+            return self._alpha_over_rank * added(self.layer, x, factors)
+        return (self._alpha_over_rank * added(self.layer, x.float(), factors)).to(x.dtype)
 
 
 def transformer_layers(unet: nn.Module) -> list[str]:

@@ -14,7 +14,7 @@ from tintype.cli.evaluate import evaluate
 from tintype.cli.files import convert, inspect
 from tintype.cli.illustrate import illustrate
 from tintype.cli.studio import studio
-from tintype.cli.terminal import say
+from tintype.cli.terminal import complain
 from tintype.cli.train import train
 from tintype.errors import TintypeError
 
@@ -26,7 +26,7 @@ class CommandLine(typer.Typer):
         try:
             return super().__call__(*args, **kwargs)
         except TintypeError as error:
-            say(f"tintype: {error}")
+            complain(str(error))
             sys.exit(1)
 
 

@@ -1,5 +1,6 @@
 """What all commands say, and how; and how they hear Ctrl-C."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +19,26 @@ LARGE_BYTES = 1_000_000
 """A file that is worth a line when it is fetched."""
 
 
+def speaks() -> bool:
+    """Whether this process talks: where a launcher has started several, the first does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(text: str) -> None:
     """A line for the person at the terminal; stdout is for results."""
-    typer.echo(text, err=True)
+    if speaks():
+        typer.echo(text, err=True)
+
+
+def give(result: object) -> None:
+    """A result, on stdout."""
+    if speaks():
+        typer.echo(result)
+
+
+def complain(text: str) -> None:
+    """What went wrong, from whichever process it happened to."""
+    typer.echo(f"tintype: {text}" if speaks() else f"tintype, process {os.environ['RANK']}: {text}", err=True)
 
 
 def printable(text: str) -> str:
@@ -47,6 +65,22 @@ def stop_on_interrupt(work: Stoppable) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def stop_together(work: Stoppable) -> Iterator[None]:
+    """Among several processes, Ctrl-C or SIGTERM for any of them stops the work of all.
+
+    A launcher passes on what the terminal has sent already, so a second signal changes nothing; and it kills those that
+    have not ended half a minute later.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(each, lambda *_: work.stop()) for each in signals]
+    try:
+        yield
+    finally:
+        for each, handler in zip(signals, before, strict=True):
+            signal.signal(each, handler)
 
 
 def say_download() -> Callable[[str, int, int], None]:

@@ -1,20 +1,19 @@
-"""``tintype train``: teach every part, one command each or all in a row. Ctrl-C saves; the same command continues."""
+"""``tintype train``: teach every part, one command each or all in a row. Ctrl-C saves; the same command continues.
+
+``torchrun -m tintype train ...`` runs each command in several processes: they share what is drawn, encoded and learnt.
+"""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import chain as chain_of
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tintype.cli.terminal import SECONDS_BETWEEN_LINES, say
+from tintype.cli.bars import watch_count
+from tintype.cli.terminal import give, say
 from tintype.cli.watch import Sheets, TensorBoard, moments_of, watch_alone, watch_stage
 from tintype.errors import SettingsError
 
@@ -65,7 +64,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="The folder to writ
 def tokenizer(recipe: Recipe, changes: Changes = None, folder: Folder = None) -> None:
     """Byte pairs from captions."""
     chain, _ = _chain(recipe, changes, folder, None)
-    say(f"{len(chain.train_tokenizer())} tokens")
+    _by_the_first(lambda: say(f"{len(chain.train_tokenizer())} tokens"))
 
 
 @train.command()
@@ -107,8 +106,7 @@ def latents(
 ) -> None:
     """Encode the pictures, once."""
     chain, _ = _chain(recipe, changes, folder, threads)
-    part, parts = _shard(shard)
-    _watch_count("encoding", chain.cache_latents(part=part, parts=parts), chain.num_pictures)
+    _encode(chain, *_shard(shard))
 
 
 @train.command()
@@ -144,13 +142,14 @@ def judge(
     watch_alone("judge", training, None, None, tensorboard)
     if output is not None:
         write_judge(training, output)
-        typer.echo(output)
+        give(output)
 
 
 @train.command()
 def model(recipe: Recipe, output: Output, folder: Folder = None) -> None:
     """Put the trained parts together: a folder that tintype and diffusers load."""
-    _save(_chain(recipe, None, folder, None)[0], output)
+    chain, _ = _chain(recipe, None, folder, None)
+    _by_the_first(lambda: _save(chain, output))
 
 
 @train.command(name="all")
@@ -167,14 +166,13 @@ def everything(
     moments = moments_of(sheets)
     if others:
         raise SettingsError(f"{', '.join(others)}: all stages together take only {', '.join(OF_THE_CHAIN)}.")
-    if not (chain.folder / "tokenizer").exists():
-        chain.train_tokenizer()
+    _by_the_first(chain.tokenizer)
     _pictures(chain, 0, 1)
     watch_stage("clip", chain.clip_training(chain.recipe.clip), chain, moments, tensorboard)
     watch_stage("autoencoder", chain.autoencoder_training(chain.recipe.autoencoder), chain, moments, tensorboard)
-    _watch_count("encoding", chain.cache_latents(), chain.num_pictures)
+    _encode(chain, 0, 1)
     watch_stage("denoiser", chain.denoiser_training(chain.recipe.denoiser), chain, moments, tensorboard)
-    _save(chain, chain.folder / "model")
+    _by_the_first(lambda: _save(chain, chain.folder / "model"))
 
 
 @train.command()
@@ -193,7 +191,7 @@ def lora(
         sheet = None if moments is None or moments.never else _paintings(lesson)
         watch_alone("lora", lesson.training(), sheet, moments, tensorboard)
         for path in lesson.save():
-            typer.echo(path)
+            give(path)
 
 
 @train.command()
@@ -223,7 +221,7 @@ def _prepare(lesson: LoraLesson, part: int, parts: int) -> None:
     silent = sum(not item.captions for item in lesson.source.items)
     if silent:
         say(f"{silent} of {len(lesson.source.items)} pictures have no caption")
-    _watch_count("encoding", lesson.prepare(part=part, parts=parts), len(lesson.source.items))
+    _share_out("encoding", lesson.prepare, len(lesson.source.items), part, parts)
     _tell_skipped(lesson.folder / "latents")
 
 
@@ -232,7 +230,7 @@ def _lesson(recipe: str, changes: list[str] | None, folder: Path | None, threads
     import torch
 
     import tintype
-    from tintype.training import LORAS, LoraLesson, adjusted
+    from tintype.training import LORAS, LoraLesson, adjusted, processes
     from tintype.training.sources import open_source
 
     if recipe not in LORAS:
@@ -246,7 +244,8 @@ def _lesson(recipe: str, changes: list[str] | None, folder: Path | None, threads
         dials = replace(dials, pictures=steps * dials.batch_size)
     if threads is not None:
         torch.set_num_threads(threads)
-    sd = tintype.load(source, dtype=None if torch.cuda.is_available() else torch.float32)
+    device = None if processes().alone else processes().device
+    sd = tintype.load(source, device=device, dtype=None if torch.cuda.is_available() else torch.float32)
     return LoraLesson(sd, open_source(data), dials, folder or Path("runs") / f"{Path(data).name}-lora")
 
 
@@ -262,7 +261,7 @@ def _save(chain: Chain, output: Path) -> None:
         write_card(chain, output, measure(chain))
     else:
         write_card_of_data(chain, output)
-    typer.echo(output)
+    give(output)
 
 
 def _stage(
@@ -292,7 +291,7 @@ def _chain(
     """The chain, and those changes that are for one stage."""
     import torch
 
-    from tintype.training import CHAINS, Chain
+    from tintype.training import CHAINS, Chain, processes
     from tintype.training.identity import kept
 
     if recipe not in CHAINS:
@@ -302,7 +301,8 @@ def _chain(
     folder = folder or Path("runs") / recipe
     given = dict(map(_change, changes or []))
     stated = {name: given.pop(name) for name in OF_THE_CHAIN if name in given}
-    said = kept(folder / "data.json", stated)
+    with processes().first_goes_ahead():
+        said = kept(folder / "data.json", stated)
     chosen = CHAINS[recipe]
     if said:
         if "data" not in said:
@@ -322,9 +322,31 @@ def _pictures(chain: Chain, part: int, parts: int) -> None:
     for notice in chain.source.notices if chain.source else ():
         say(f"{chain.source.name}: {notice}" if chain.source else notice)
     what = "drawing" if chain.source is None else "pictures"
-    _watch_count(what, chain.draw_pictures(part=part, parts=parts), chain.num_pictures)
+    _share_out(what, chain.draw_pictures, chain.num_pictures, part, parts)
     if chain.source is not None:
         _tell_skipped(chain.folder / "pictures")
+
+
+def _encode(chain: Chain, part: int, parts: int) -> None:
+    _share_out("encoding", chain.cache_latents, chain.num_pictures, part, parts)
+
+
+def _share_out(what: str, make: Callable[..., Iterator[int]], total: int, part: int, parts: int) -> None:
+    """The ``part``-th of ``parts`` shares of some work, shared in its turn by the processes of this group."""
+    from tintype.training import processes
+
+    group = processes()
+    watch_count(what, make(part=part * group.count + group.index, parts=parts * group.count), total)
+    group.wait()
+
+
+def _by_the_first(work: Callable[[], object]) -> None:
+    """Done once, while other processes wait."""
+    from tintype.training import processes
+
+    with processes().first_goes_ahead():
+        if processes().is_first:
+            work()
 
 
 def _tell_skipped(folder: Path) -> None:
@@ -347,42 +369,3 @@ def _shard(text: str) -> tuple[int, int]:
     if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
         raise SettingsError(f"shard is {text!r}; expected i/n with i from 0 to n - 1, such as 0/4.")
     return int(part), int(parts)
-
-
-def _watch_count(what: str, counts: Iterator[int], total: int) -> None:
-    with _bar(what, total) as show:
-        for ready in counts:
-            show(ready, "")
-
-
-def watch_ticks(ticks: Iterable[tuple[str, int, int]]) -> None:
-    """Work of several kinds, told as (what, done, of): a bar for each."""
-    for what, group in groupby(ticks, key=lambda tick: tick[0]):
-        first = next(group)
-        with _bar(what, first[2]) as show:
-            for _, done, _ in chain_of((first,), group):
-                show(done, "")
-
-
-@contextmanager
-def _bar(what: str, total: int):
-    """A progress bar on a terminal, a line now and then elsewhere. Gives ``show(done, text)``."""
-    if not sys.stderr.isatty():
-        told = 0.0
-
-        def tell(done: int, text: str) -> None:
-            nonlocal told
-            if time.monotonic() - told >= SECONDS_BETWEEN_LINES or done == total:
-                told = time.monotonic()
-                say(f"{what}: {done} of {total}  {text}".rstrip())
-
-        yield tell
-        return
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[text]}"), console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=total, text="")
-        yield lambda done, text: progress.update(task, completed=done, text=text)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say, stop_on_interrupt
+from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say, speaks, stop_on_interrupt, stop_together
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -51,7 +51,7 @@ def watch_stage(what: str, training: Training, chain: Chain, moments: Moments | 
     if training.seen >= training.recipe.pictures:
         return
     moments = Moments.of(training.recipe.pictures) if moments is None else moments
-    sheet = None if moments.never else sheet_of(chain, training)
+    sheet = None if moments.never or not draws_sheets(training) else sheet_of(chain, training)
     keeper = ProvenanceKeeper(chain.recipe, chain.folder)
     watch(what, training, [keeper, *_drawers(sheet, moments), *_events(tensorboard), PageWriter(chain.folder)])
 
@@ -60,20 +60,30 @@ def watch_alone(what: str, training: Training, sheet: Sheet | None, moments: Mom
     """A training that is no stage of a chain."""
     from tintype.training.watching import PageWriter, ProvenanceKeeper
 
+    sheet = sheet if draws_sheets(training) else None
     page = PageWriter(training.folder)
     watch(what, training, [ProvenanceKeeper(), *_drawers(sheet, moments), *_events(tensorboard), page])
 
 
 def watch(what: str, training: Training, watchers: list[Watcher]) -> None:
-    """Train to the end or to Ctrl-C, showing how far it is and how well it goes."""
+    """Train to the end or to Ctrl-C, showing how far it is and how well it goes.
+
+    Of several processes the first one looks and writes, while the others wait.
+    """
     from tintype.training.watching import watched
 
-    with stop_on_interrupt(training), _display(what, training) as display:
-        for progress in watched(training, watchers):
+    stopping = stop_on_interrupt if training.group.alone else stop_together
+    with stopping(training), _display(what, training) as display:
+        for progress in watched(training, watchers if training.group.is_first else []):
             display.show(progress)
     if training.seen < training.recipe.pictures:
         say(f"saved after {training.seen} pictures in {training.folder}; the same command continues")
         raise typer.Exit(INTERRUPTED)
+
+
+def draws_sheets(training: Training) -> bool:
+    """Whether this process has the whole model: not where it is split among several, and only the first draws."""
+    return training.group.is_first and training.recipe.shard != "fsdp"
 
 
 def _drawers(sheet: Sheet | None, moments: Moments | None) -> list[Watcher]:
@@ -96,7 +106,7 @@ class Display(Protocol):
 
 @contextmanager
 def _display(what: str, training: Training) -> Iterator[Display]:
-    if not sys.stderr.isatty():
+    if not speaks() or not sys.stderr.isatty():
         yield Lines(what, training)
         return
     from rich.console import Console

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tintype.errors import SettingsError
 from tintype.evaluation.reader import ATTRIBUTES, NOT_THERE, SIDE, Judge, judge_from, labels_of, read
 from tintype.scenes import FULL, SMALL, Scene, Vocabulary, draw, sample
 from tintype.training.card import count_parameters
@@ -19,6 +20,7 @@ from tintype.training.chain import seeded
 from tintype.training.draws import Draw
 from tintype.training.loop import Training
 from tintype.training.pictures import to_signed
+from tintype.training.processes import processes
 from tintype.training.recipes import Recipe
 
 UNSEEN_SEED = 2_000_003
@@ -30,7 +32,14 @@ SERIES = 65_536
 MIRRORED = (2, 1, 0)  # left, middle, right
 
 RECIPE = Recipe(
-    pictures=16_000, batch_size=16, lr=2e-3, warmup=800, cooldown=8_000, save_every=2_000, bf16=False, clip_norm=5.0
+    pictures=16_000,
+    batch_size=16,
+    lr=2e-3,
+    warmup=800,
+    cooldown=8_000,
+    save_every=2_000,
+    precision="fp32",
+    clip_norm=5.0,
 )
 """What the judge that ships was trained by; about 7 minutes of one core."""
 
@@ -81,7 +90,12 @@ class JudgeTask:
 
 
 def judge_training(recipe: Recipe, folder: Path) -> Training:
-    """The training of a judge; it continues where the folder was left."""
+    """The training of a judge; it continues where the folder was left. SettingsError where batches would be divided."""
+    if recipe.accumulate > 1 or not processes().alone:
+        raise SettingsError(
+            "The judge's loss is a mean over what each batch happens to show, and so its batches are not divided: "
+            "expected one process and accumulate=1."
+        )
     return Training(JudgeTask(seeded(recipe.seed, Judge)), recipe, folder)
 
 

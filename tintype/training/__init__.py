@@ -3,6 +3,7 @@
 from tintype.training.chain import Chain
 from tintype.training.loop import Progress, Task, Training
 from tintype.training.lora import LoraLesson
+from tintype.training.processes import Processes, processes
 from tintype.training.recipes import CHAINS, LORAS, ChainRecipe, LoraRecipe, Recipe, adjusted
 from tintype.training.sources import open_source
 
@@ -13,10 +14,12 @@ __all__ = [
     "ChainRecipe",
     "LoraLesson",
     "LoraRecipe",
+    "Processes",
     "Progress",
     "Recipe",
     "Task",
     "Training",
     "adjusted",
     "open_source",
+    "processes",
 ]

@@ -33,6 +33,7 @@ from tintype.training.loop import Training
 from tintype.training.perceptual import Perceptual
 from tintype.training.pictures import DrawnScenes, Pictures, draw_scenes, scene_of
 from tintype.training.prepare import Preparation, prepare_latents, prepare_pixels
+from tintype.training.processes import processes
 from tintype.training.recipes import AutoencoderRecipe, ChainRecipe, ClipRecipe, DenoiserRecipe, adjusted
 from tintype.training.rival import Rival
 from tintype.training.shards import Shards
@@ -102,25 +103,27 @@ class Chain:
 
     def clip_training(self, recipe: ClipRecipe) -> Training:
         """CLIP on the drawn pictures and their captions."""
-        tokenizer = self.tokenizer()
-        clip = seeded(recipe.seed, lambda: initialize(self._new_clip()))
+        with processes().first_goes_ahead():
+            tokenizer = self.tokenizer()
+        clip = seeded(recipe.seed, lambda: initialize(self._new_clip())).to(processes().device)
         task = ContrastiveTask(clip, self._pictures(), tokenizer)
         return Training(task, recipe, self.folder / "clip")
 
     def autoencoder_training(self, recipe: AutoencoderRecipe) -> Training:
         """The autoencoder on crops of the drawn pictures; CLIP and a discriminator look on where they have a weight."""
-        model = seeded(recipe.seed, lambda: Autoencoder(recipe.autoencoder))
-        perceptual = Perceptual(self.clip().image) if recipe.perceptual_weight else None
+        device = processes().device
+        model = seeded(recipe.seed, lambda: Autoencoder(recipe.autoencoder)).to(device)
+        perceptual = Perceptual(self.clip().image.to(device)) if recipe.perceptual_weight else None
         rival = None
         if recipe.adversarial_weight:
             discriminator = seeded(recipe.seed, lambda: PatchDiscriminator(recipe.discriminator))
-            rival = Rival(discriminator, recipe.adversarial_after)
+            rival = Rival(discriminator.to(device), recipe.adversarial_after)
         task = ReconstructionTask(model, self._pictures(), recipe, perceptual, rival)
         return Training(task, recipe, self.folder / "autoencoder")
 
     def cache_latents(self, *, part: int = 0, parts: int = 1) -> Iterator[int]:
         """Encode the pictures; yields how many are ready."""
-        folder, encoder = self.folder / "latents", self.autoencoder().eval()
+        folder, encoder = self.folder / "latents", self.autoencoder().eval().to(processes().device)
         if self.source is not None:
             return prepare_latents(folder, self.source, self._preparation(), encoder, part=part, parts=parts)
         return cache_latents(folder, DrawnScenes(self.folder / "pictures"), encoder, part=part, parts=parts)
@@ -131,7 +134,7 @@ class Chain:
         Or on pixels, or told nothing, as the recipe says; then it needs no stage before it but the pictures. ``name``
         is its folder: several recipes can be tried side by side. What kind of network it is, is kept there.
         """
-        unet = seeded(recipe.seed, lambda: UNet(recipe.network))
+        unet = seeded(recipe.seed, lambda: UNet(recipe.network)).to(processes().device)
         task = self.diffusion_task(recipe, unet, None if recipe.pixels else self._latents())
         kept(self.folder / name / NETWORK, {dial: str(getattr(recipe, dial)) for dial in OF_THE_NETWORK})
         return Training(task, recipe, self.folder / name)
@@ -146,7 +149,9 @@ class Chain:
         else:
             factor = self.recipe.autoencoder.autoencoder.factor
             examples = StoredLatents(latents, self.scaling_factor(), factor=factor)
-        words = OneTower(self.text_encoder(), self.tokenizer()) if recipe.text else NoWords()
+        words = NoWords()
+        if recipe.text:
+            words = OneTower(self.text_encoder().to(unet.conv_in.weight.device), self.tokenizer())
         return DiffusionTask(unet, examples, words, self.schedule(recipe), recipe)
 
     @property

@@ -13,20 +13,22 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from tintype.checkpoints.load import has_bf16
 from tintype.errors import TrainingError
-from tintype.models import attend_by_matmul, attend_with
 from tintype.training.draws import Draw, visits
 from tintype.training.ema import EMA
+from tintype.training.gradient import Gradient
 from tintype.training.optimizers import memory, remember
+from tintype.training.processes import processes
 from tintype.training.recipes import Recipe
 from tintype.training.rival import Rival
+from tintype.training.sharding import part, whole
 from tintype.training.state import State, load_newest_state, save_state
 
 MAX_SKIPPED = 20
@@ -96,24 +98,32 @@ class Training:
     """A training that can be stopped at any step and continues bit-exactly from its folder.
 
     Iterating trains; every step yields a `Progress`. ``stop()``, from any thread or signal handler, ends it after
-    the step in work, with the state saved.
+    the step in work, with the state saved. Where several processes learn together all of them make and iterate one,
+    the first writes, and a stop of any is a stop of all.
     """
 
     def __init__(self, task: Task, recipe: Recipe, folder: Path) -> None:
         self.task, self.recipe, self.folder = task, recipe, folder
-        self.names = [name for name, p in task.model.named_parameters() if p.requires_grad]
+        self.group = processes()
+        self.seen = 0
+        self.skipped = 0
+        self._stop = threading.Event()
+        state = self.group.first_to_all(load_newest_state(folder) if self.group.is_first else None)
+        if state is not None:  # before the model may be split
+            task.model.load_state_dict(state.tensors["model"])
+        self._gradient = Gradient(task, recipe, self.group)
+        learnt = [(name, p) for name, p in task.model.named_parameters() if p.requires_grad]
+        kind = _is_number if self._gradient.sharded else lambda each: False  # split and whole tensors, apart
+        learnt.sort(key=kind)
+        self.names = [name for name, _ in learnt]
         self.optimizer = torch.optim.AdamW(
-            [p for p in task.model.parameters() if p.requires_grad],
+            [{"params": [p for _, p in each]} for _, each in groupby(learnt, kind)],
             lr=recipe.lr,
             betas=recipe.betas,
             weight_decay=recipe.weight_decay,
             fused=True,
         )
         self.ema = EMA(task.model, recipe.ema) if recipe.ema else None
-        self.seen = 0
-        self.skipped = 0
-        self._stop = threading.Event()
-        state = load_newest_state(folder)
         if state is not None:
             self._restore(state)
         self.saved = self.seen  # where the newest state stands, for those who watch
@@ -127,15 +137,16 @@ class Training:
         recipe, model = self.recipe, self.task.model
         model.train()
         saved, skipped_in_a_row = self.seen, 0
-        while self.seen < recipe.pictures and not self._stop.is_set():
+        while self.seen < recipe.pictures and not self.group.any(self._stop.is_set()):
             started = time.perf_counter()
             stop = min(self.seen + recipe.batch_size, recipe.pictures)
             task = self.task
-            batch = task.batch(visits(recipe.seed, task.num_pictures, self.seen, stop, task.shapes))
+            draws = visits(recipe.seed, task.num_pictures, self.seen, stop, task.shapes)
             lr = recipe.lr_at(self.seen)
             if task.rival is not None:
                 task.rival.at(self.seen, lr)
-            loss, metrics, grad_norm = self._gradient(batch)
+            self.optimizer.zero_grad()
+            loss, metrics, grad_norm = self._gradient(draws)
             if math.isfinite(loss) and math.isfinite(grad_norm):
                 self._step(lr)
                 skipped_in_a_row = 0
@@ -159,32 +170,25 @@ class Training:
             self.save()
 
     def averaged(self) -> dict[str, Tensor]:
-        """The weights to use: the moving average where one is kept."""
-        weights = {name: tensor.detach() for name, tensor in self.task.model.state_dict().items()}
-        return weights | (self.ema.weights if self.ema else {})
+        """The weights to use: the moving average where one is kept. All processes must ask."""
+        return whole(self.task.model.state_dict() | (self.ema.weights if self.ema else {}))
 
-    def save(self) -> Path:
-        """Write the state now."""
+    def save(self) -> None:
+        """Write the state now. All processes must ask; the first writes."""
         self.saved = self.seen
         tensors = {"model": dict(self.task.model.state_dict()), "optimizer": memory(self.optimizer, self.names)}
         numbers: dict[str, object] = {"skipped": self.skipped}
         if self.ema:
             tensors["ema"] = self.ema.weights
             numbers["ema_steps"] = self.ema.steps
+        if self._gradient.scale:
+            numbers["loss_scale"] = vars(self._gradient.scale)
         if self.task.rival is not None:
             tensors |= self.task.rival.tensors()
-        return save_state(self.folder, State(self.seen, tensors, numbers))
-
-    def _gradient(self, batch: Any) -> tuple[float, dict[str, float], float]:
-        model = self.task.model
-        device = next(model.parameters()).device
-        bf16 = has_bf16(device) if self.recipe.bf16 is None else self.recipe.bf16
-        self.optimizer.zero_grad()
-        with attend_with(self.task.network, attend_by_matmul), torch.autocast(device.type, torch.bfloat16, bf16):
-            loss, metrics = self.task.loss(batch)
-            loss.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), self.recipe.clip_norm)
-        return loss.item(), {name: float(value) for name, value in metrics.items()}, norm.item()
+        state = State(self.seen, {name: whole(each) for name, each in tensors.items()}, numbers)
+        with self.group.first_goes_ahead():
+            if self.group.is_first:
+                save_state(self.folder, state)
 
     def _step(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
@@ -195,11 +199,19 @@ class Training:
             self.ema.update(self.task.model)
 
     def _restore(self, state: State) -> None:
-        self.task.model.load_state_dict(state.tensors["model"])
-        remember(self.optimizer, self.names, state.tensors["optimizer"])
+        """All but the model's weights, which were there before it was split."""
+        parameters = dict(self.task.model.named_parameters())
+        remembered = {
+            key: part(value, parameters[key.rsplit("/", 1)[0]]) if value.ndim else value
+            for key, value in state.tensors["optimizer"].items()
+        }
+        remember(self.optimizer, self.names, remembered)
         if self.ema:
-            self.ema.weights = state.tensors["ema"]
+            self.ema.weights = {name: part(value, parameters[name]) for name, value in state.tensors["ema"].items()}
             self.ema.steps = int(str(state.numbers["ema_steps"]))
+        scale = state.numbers.get("loss_scale")
+        if self._gradient.scale and isinstance(scale, dict):
+            self._gradient.scale.restore(scale)
         if self.task.rival is not None:
             self.task.rival.restore(state.tensors)
         self.skipped = int(str(state.numbers["skipped"]))
@@ -211,13 +223,20 @@ class Training:
         return self.folder / "log.jsonl"
 
     def _log(self, progress: Progress) -> None:
+        if not self.group.is_first:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("a") as file:
             file.write(json.dumps(progress.__dict__) + "\n")
 
     def _forget_log_after(self, seen: int) -> None:
         """Steps after the last state are trained again, so their lines go: the curve shows each step once."""
-        if self.log.exists():
+        if self.group.is_first and self.log.exists():
             lines = self.log.read_text().splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["seen"] <= seen]
             self.log.write_text("".join(kept))
+
+
+def _is_number(each: tuple[str, nn.Parameter]) -> bool:
+    """Whether a parameter is one number, which is not split over processes."""
+    return each[1].ndim == 0

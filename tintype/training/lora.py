@@ -21,6 +21,7 @@ from pathlib import Path
 from torch import nn
 
 from tintype.adapters import LearntLora, save_lora
+from tintype.adapters.deltas import Delta
 from tintype.adapters.learnt import convolution_layers, linear_layers, transformer_layers
 from tintype.adapters.lora import FAMILY_BY_CONTEXT
 from tintype.errors import TrainingError
@@ -29,8 +30,8 @@ from tintype.pipeline.conditions import imitates_guidance, takes_masked_pictures
 from tintype.pipeline.stable_diffusion import StableDiffusion
 from tintype.training.identity import claim, weights_hash
 from tintype.training.loop import Training
-from tintype.training.memory import checkpointed
 from tintype.training.prepare import Preparation, prepare_latents
+from tintype.training.processes import processes
 from tintype.training.recipes import LoraRecipe
 from tintype.training.shards import Shards
 from tintype.training.sources import PictureSource
@@ -76,8 +77,6 @@ class LoraLesson:
     def __enter__(self) -> LoraLesson:
         self._open.enter_context(_frozen(self.sd.networks))
         self._open.enter_context(self.lora.attached())
-        if self.recipe.checkpointing:
-            self._open.enter_context(checkpointed(self.sd.unet))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -107,7 +106,8 @@ class LoraLesson:
 
     def training(self) -> Training:
         """Continues where the folder's newest state is. TrainingError where that is of another LoRA or model."""
-        claim(self.folder, self._made_from())
+        with processes().first_goes_ahead():
+            claim(self.folder, self._made_from())
         shards = Shards.open(self.folder / "latents")
         autoencoder = self.sd.autoencoder
         examples = StoredLatents(shards, autoencoder.config.scaling_factor, factor=autoencoder.factor)
@@ -125,13 +125,17 @@ class LoraLesson:
         if self._training is None:
             raise TrainingError("Nothing was trained yet.")
         deltas = self.lora.deltas(self._training.averaged())
-        metadata = self._metadata(self._training)
         files = self.folder / KOHYA_FILE, self.folder / PEFT_FILE
+        with processes().first_goes_ahead():
+            if processes().is_first:
+                self._write(files, deltas, self._metadata(self._training))
+        return files
+
+    def _write(self, files: tuple[Path, Path], deltas: dict[Place, Delta], metadata: dict[str, str]) -> None:
         for path, style in zip(files, ("kohya", "peft"), strict=True):
             beside = path.with_name(f".{path.name}")
             save_lora(beside, deltas, self.sd.networks, style=style, metadata=metadata)
             beside.rename(path)
-        return files
 
     def _metadata(self, training: Training) -> dict[str, str]:
         """What other programs look for: kohya's ``ss_`` keys, and Stability's ModelSpec 1.0.1."""

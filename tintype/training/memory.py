@@ -10,15 +10,17 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tintype.models.attention import KeyValue, TransformerBlock
+from tintype.models.clip import TransformerLayer
 from tintype.models.layers import ResnetBlock
 
 
 @contextmanager
 def checkpointed(network: nn.Module) -> Iterator[None]:
-    """Within the block, each ResNet block and transformer block of ``network`` remembers its inputs only."""
-    blocks = [module for module in network.modules() if isinstance(module, ResnetBlock | TransformerBlock)]
+    """Within the block, each ResNet block and transformer layer of ``network`` remembers its inputs only."""
+    kinds = (ResnetBlock, TransformerBlock, TransformerLayer)
+    blocks = [module for module in network.modules() if isinstance(module, kinds)]
     for block in blocks:
-        block.forward = _transformer(block) if isinstance(block, TransformerBlock) else _resnet(block)
+        block.forward = _transformer(block) if isinstance(block, TransformerBlock) else _plain(block)
     try:
         yield
     finally:
@@ -26,9 +28,9 @@ def checkpointed(network: nn.Module) -> Iterator[None]:
             del block.forward
 
 
-def _resnet(block: ResnetBlock) -> Any:
-    def forward(x: Tensor, time: Tensor | None = None) -> Tensor:
-        return checkpoint(ResnetBlock.forward, block, x, time, use_reentrant=False)  # pyright: ignore[reportReturnType]
+def _plain(block: ResnetBlock | TransformerLayer) -> Any:
+    def forward(x: Tensor, other: Tensor | None = None) -> Tensor:  # the time, or which tokens are seen
+        return checkpoint(type(block).forward, block, x, other, use_reentrant=False)  # pyright: ignore[reportReturnType]
 
     return forward
 

@@ -25,6 +25,11 @@ from tintype.models import (
 from tintype.scenes import SMALL as SMALL_VOCABULARY
 from tintype.scenes import Vocabulary
 
+PRECISIONS = ("fp32", "bf16", "fp16")
+"""What networks compute in; weights, averages and optimizers are fp32 always."""
+
+SHARDS = ("ddp", "fsdp")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -41,7 +46,17 @@ class Recipe:
     ema: float | None = None  # decay per step; None keeps no average
     seed: int = 0
     save_every: int = 20_000  # pictures
-    bf16: bool | None = None  # compute in bf16, weights and optimizer in fp32; None: where the device has it natively
+    precision: str | None = None  # "fp32" | "bf16" | "fp16", to compute in; None: bf16 where the device has it natively
+    accumulate: int = 1  # pieces of a batch that are computed one after the other: less memory
+    checkpointing: bool = False  # blocks are computed twice and not remembered: less memory, a third more work
+    shard: str | None = None  # over processes: "ddp", a copy in each, the default; "fsdp", a part of the model in each
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("precision", PRECISIONS), ("shard", SHARDS)):
+            if getattr(self, name) not in (None, *allowed):
+                raise SettingsError(f"{name}={getattr(self, name)}: expected {', '.join(allowed)} or none.")
+        if self.accumulate < 1:
+            raise SettingsError(f"accumulate={self.accumulate}: expected 1 or more pieces of a batch.")
 
     def lr_at(self, seen: int) -> float:
         """The learning rate after ``seen`` pictures."""
@@ -57,6 +72,14 @@ class ClipRecipe(Recipe):
     text: TextEncoderConfig
     image: ImageEncoderConfig
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.accumulate > 1:
+            raise SettingsError(
+                f"accumulate={self.accumulate}: CLIP compares all pictures of a batch with each other, and so cannot "
+                "see them in pieces. checkpointing=true needs less memory too, and several processes share a batch."
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderRecipe(Recipe):
@@ -70,6 +93,14 @@ class AutoencoderRecipe(Recipe):
     adversarial_weight: float = 0.0  # against the other parts of the error; 0: there is no discriminator
     adversarial_after: int = 0  # pictures, from which on the discriminator learns and is heard
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.adversarial_weight and (self.accumulate > 1 or self.precision == "fp16"):
+            raise SettingsError(
+                f"accumulate={self.accumulate}, precision={self.precision}: against a discriminator both sides are "
+                "weighed by gradients of the whole batch, in fp32 or bf16. Expected accumulate=1 and not fp16."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +143,6 @@ class LoraRecipe(NoiseRecipe):
     crops: int = 1  # places of each picture, chosen beforehand
     flip: bool = False
     max_broken: float = 0.05  # share of pictures that may be unreadable
-    checkpointing: bool = False  # blocks are computed twice and not remembered: less memory, a third more work
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from tintype.training.optimizers import memory, remember
+from tintype.training.processes import processes
+from tintype.training.sharding import average_whole_gradients
 
 BETAS = (0.5, 0.9)
 """Adam's, as latent diffusion's autoencoder is trained: two that learn against each other forget faster."""
@@ -16,8 +18,11 @@ class Rival:
 
     The loop says before each step how far the training is and how fast it learns (`at`); the task computes a loss
     that ``network`` is to make small, and after the model's step gives it to `learn`. It ``plays`` after ``begins``
-    pictures: before that the model makes nothing worth telling apart.
+    pictures: before that the model makes nothing worth telling apart. Where several processes learn together, the
+    means of this one count ``share`` in the mean over all.
     """
+
+    share = 1.0
 
     def __init__(self, network: nn.Module, begins: int) -> None:
         self.network, self.begins = network, begins
@@ -39,7 +44,8 @@ class Rival:
     def learn(self, loss: Tensor) -> None:
         """One step. Where the gradient is not finite, none."""
         self.optimizer.zero_grad()
-        loss.backward()
+        (self.share * loss).backward()
+        average_whole_gradients(self.network.parameters(), processes())
         if torch.isfinite(nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])):
             self.optimizer.step()
 

@@ -17,6 +17,7 @@ from tintype.models.clip import MLP, end_positions
 from tintype.text.tokenizer import Tokenizer
 from tintype.training.draws import Draw
 from tintype.training.pictures import Pictures, to_signed
+from tintype.training.processes import processes
 from tintype.training.words import token_ids
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -54,17 +55,30 @@ class ContrastiveTask:
         return Pairs(to_signed(pixels), token_ids(self.tokenizer, [self.pictures.caption(draw) for draw in draws]))
 
     def loss(self, batch: Pairs) -> tuple[Tensor, dict[str, Tensor]]:
-        """Symmetric InfoNCE: cross-entropy over rows and over columns of the (b b) similarities."""
+        """Symmetric InfoNCE: cross-entropy over rows and over columns of the similarities, (b all) and (all b).
+
+        Other processes' pictures and captions are among those to choose from; the mean is over this one's.
+        """
+        device = self.model.logit_scale.device
         ids = batch.ids[:, : end_positions(batch.ids, self.tokenizer.end).max() + 1]  # causal: the rest has no say
-        image, text = self.model(normalize_pixels(batch.pixels), ids)
-        logits = self.model.logit_scale.exp() * image @ text.T  # (b b)
-        pairs = torch.arange(len(logits), device=logits.device)
-        loss = (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
-        found = (logits.argmax(dim=1) == pairs).float().mean()
-        chance = math.log(len(logits))
+        image, text = self.model(normalize_pixels(batch.pixels.to(device)), ids.to(device))
+        rows, columns, first = self._similarities(image, text)
+        pairs = torch.arange(first, first + len(rows), device=device)
+        loss = (F.cross_entropy(rows, pairs) + F.cross_entropy(columns.T, pairs)) / 2
+        found = (rows.argmax(dim=1) == pairs).float().mean()
+        chance = math.log(rows.shape[1])
         if chance:
             self._beside_chance.append(loss.item() / chance)
         return loss, {"retrieval_at_1": found, "chance_loss": torch.tensor(chance)}
+
+    def _similarities(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Of these pictures to all captions (b all), of all pictures to these captions (all b); the first's number."""
+        group, scale = processes(), self.model.logit_scale.exp()
+        if group.alone:
+            both = scale * image @ text.T
+            return both, both, 0
+        (images, first), (texts, _) = group.gathered(image), group.gathered(text)
+        return scale * image @ texts.T, scale * images @ text.T, first
 
     @torch.no_grad()
     def after_step(self) -> None:

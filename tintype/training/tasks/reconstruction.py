@@ -16,6 +16,7 @@ from tintype.models import Autoencoder
 from tintype.training.draws import Draw
 from tintype.training.perceptual import Perceptual
 from tintype.training.pictures import Pictures, to_signed
+from tintype.training.processes import processes
 from tintype.training.recipes import AutoencoderRecipe
 from tintype.training.rival import Rival
 
@@ -68,22 +69,23 @@ class ReconstructionTask:
 
         With perceptual_weight * distance, and the rival's part, where the recipe has them.
         """
-        recipe = self.recipe
-        latents = self.model.encode(batch.pixels)
-        rebuilt = self.model.decode(latents.sample(batch.noise)).float()
-        error = rebuilt - batch.pixels
+        recipe, device = self.recipe, self.model.decoder.conv_out.weight.device
+        pixels = batch.pixels.to(device)
+        latents = self.model.encode(pixels)
+        rebuilt = self.model.decode(latents.sample(batch.noise.to(device))).float()
+        error = rebuilt - pixels
         l1, l2 = error.abs().mean(), error.square().mean()
         loss = l1 + recipe.l2_weight * l2
         metrics = {"psnr": 10 * torch.log10(4 / l2.detach()), "l1": l1.detach()}  # the range of pixels is 2
         if self.perceptual is not None:
-            distance = self.perceptual(rebuilt, batch.pixels).mean()
+            distance = self.perceptual(rebuilt, pixels).mean()
             loss = loss + recipe.perceptual_weight * distance
             metrics["perceptual"] = distance.detach()
         if self.rival is not None and self.rival.plays:
-            adversarial, told = self._contest(self.rival, batch.pixels, rebuilt, loss)
+            adversarial, told = self._contest(self.rival, pixels, rebuilt, loss)
             loss = loss + recipe.adversarial_weight * adversarial
             metrics |= told
-        kl = latents.kl().float().mean() / batch.pixels[0].numel()
+        kl = latents.kl().float().mean() / pixels[0].numel()
         return loss + recipe.kl_weight * kl, metrics | {"kl": kl.detach()}
 
     def _contest(self, rival: Rival, pixels: Tensor, rebuilt: Tensor, loss: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -102,8 +104,13 @@ class ReconstructionTask:
     def _weight(self, loss: Tensor, adversarial: Tensor) -> Tensor:
         """What makes both pull the decoder's last layer equally hard (Esser et al. 2020, arXiv 2012.09841, eq. 7)."""
         last = self.model.decoder.conv_out.weight
-        pulls = [torch.autograd.grad(each, last, retain_graph=True)[0].norm() for each in (loss, adversarial)]
+        pulls = [processes().averaged(self._pull(each, last)).norm() for each in (loss, adversarial)]
         return (pulls[0] / (pulls[1] + 1e-6)).clamp(0, 1e4).detach()
+
+    def _pull(self, loss: Tensor, weight: Tensor) -> Tensor:
+        """The gradient of what this process counts in the mean over all."""
+        share = 1.0 if self.rival is None else self.rival.share
+        return share * torch.autograd.grad(loss, weight, retain_graph=True)[0]
 
     def after_step(self) -> None:
         """The rival's step."""
