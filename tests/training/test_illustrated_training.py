@@ -19,6 +19,7 @@ from tintype.models import normalize_pixels
 from tintype.training import Chain
 from tintype.training.pictures import to_signed
 from tintype.training.watching import Moments, ProvenanceKeeper, SheetDrawer, read_chain_recipe, sheet_of, watched
+from tintype.training.watching.watcher import read_about
 from tintype.training.words import token_ids
 
 ARTICLE = {14: "example-1", 15: "example-2", 16: "dataset", 17: "training-step", 21: "autoencoder", 22: "forward"}
@@ -164,3 +165,17 @@ def test_from_the_command_line(folder, tmp_path, capsys):
     assert "a step of CLIP, on a copy" in said.err
     assert "training-step" in json.loads((tmp_path / "numbers.json").read_text())["parts"]["learning"]
     assert place.read_text().startswith("<!doctype html>")
+
+
+def test_a_noise_predictor_of_pixels_without_text_has_its_page(folder, recipe, tmp_path):
+    for name in ("pictures", "tokenizer", "clip"):
+        (tmp_path / name).symlink_to(folder / name)
+    small = replace(recipe.denoiser.unet, channels=(8, 8), norm_groups=4)
+    kind = replace(recipe.denoiser, pixels=True, text=False, batch_size=4, unet=small)
+    chain = Chain(replace(recipe, denoiser=kind), tmp_path)
+    learn(chain, "denoiser", 4)
+    assert read_about(tmp_path / "denoiser")["prompts"] == [""] * 8
+    run = read_run(tmp_path)
+    assert run.trip is None
+    assert [chapter.name for chapter in training_chapters(run, strings())] == ["course", "learning", "agreeing"]
+    assert "denoiser" in training_page(run).numbers["parts"]["course"]["repeat"]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tintype.cli.bars import watch_ticks
 from tintype.cli.terminal import say
-from tintype.cli.train import watch_ticks
 from tintype.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -5,19 +5,15 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import chain as chain_of
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tintype.cli.terminal import SECONDS_BETWEEN_LINES, give, say, speaks
+from tintype.cli.bars import watch_count
+from tintype.cli.terminal import give, say
 from tintype.cli.watch import Sheets, TensorBoard, moments_of, watch_alone, watch_stage
 from tintype.errors import SettingsError
 
@@ -340,7 +336,7 @@ def _share_out(what: str, make: Callable[..., Iterator[int]], total: int, part: 
     from tintype.training import processes
 
     group = processes()
-    _watch_count(what, make(part=part * group.count + group.index, parts=parts * group.count), total)
+    watch_count(what, make(part=part * group.count + group.index, parts=parts * group.count), total)
     group.wait()
 
 
@@ -373,45 +369,3 @@ def _shard(text: str) -> tuple[int, int]:
     if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
         raise SettingsError(f"shard is {text!r}; expected i/n with i from 0 to n - 1, such as 0/4.")
     return int(part), int(parts)
-
-
-def _watch_count(what: str, counts: Iterator[int], total: int) -> None:
-    with _bar(what, total) as show:
-        for ready in counts:
-            show(ready, "")
-
-
-def watch_ticks(ticks: Iterable[tuple[str, int, int]]) -> None:
-    """Work of several kinds, told as (what, done, of): a bar for each."""
-    for what, group in groupby(ticks, key=lambda tick: tick[0]):
-        first = next(group)
-        with _bar(what, first[2]) as show:
-            for _, done, _ in chain_of((first,), group):
-                show(done, "")
-
-
-@contextmanager
-def _bar(what: str, total: int):
-    """A progress bar on a terminal, a line now and then elsewhere. Gives ``show(done, text)``."""
-    if not speaks():
-        yield lambda done, text: None
-        return
-    if not sys.stderr.isatty():
-        told = 0.0
-
-        def tell(done: int, text: str) -> None:
-            nonlocal told
-            if time.monotonic() - told >= SECONDS_BETWEEN_LINES or done == total:
-                told = time.monotonic()
-                say(f"{what}: {done} of {total}  {text}".rstrip())
-
-        yield tell
-        return
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[text]}"), console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=total, text="")
-        yield lambda done, text: progress.update(task, completed=done, text=text)

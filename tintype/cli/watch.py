@@ -51,7 +51,7 @@ def watch_stage(what: str, training: Training, chain: Chain, moments: Moments | 
     if training.seen >= training.recipe.pictures:
         return
     moments = Moments.of(training.recipe.pictures) if moments is None else moments
-    sheet = None if moments.never else sheet_of(chain, training)
+    sheet = None if moments.never or not draws_sheets(training) else sheet_of(chain, training)
     keeper = ProvenanceKeeper(chain.recipe, chain.folder)
     watch(what, training, [keeper, *_drawers(sheet, moments), *_events(tensorboard), PageWriter(chain.folder)])
 
@@ -60,6 +60,7 @@ def watch_alone(what: str, training: Training, sheet: Sheet | None, moments: Mom
     """A training that is no stage of a chain."""
     from tintype.training.watching import PageWriter, ProvenanceKeeper
 
+    sheet = sheet if draws_sheets(training) else None
     page = PageWriter(training.folder)
     watch(what, training, [ProvenanceKeeper(), *_drawers(sheet, moments), *_events(tensorboard), page])
 
@@ -67,22 +68,22 @@ def watch_alone(what: str, training: Training, sheet: Sheet | None, moments: Mom
 def watch(what: str, training: Training, watchers: list[Watcher]) -> None:
     """Train to the end or to Ctrl-C, showing how far it is and how well it goes.
 
-    Of several processes the first one is watched. Where each has a part of the model, none could draw a sheet alone.
+    Of several processes the first one looks and writes, while the others wait.
     """
-    from tintype.training.watching import SheetDrawer, watched
+    from tintype.training.watching import watched
 
-    group = training.group
-    if training.recipe.shard == "fsdp":
-        watchers = [watcher for watcher in watchers if not isinstance(watcher, SheetDrawer)]
-    if not group.is_first:
-        watchers = []
-    stopping = stop_on_interrupt if group.alone else stop_together
+    stopping = stop_on_interrupt if training.group.alone else stop_together
     with stopping(training), _display(what, training) as display:
-        for progress in watched(training, watchers):
+        for progress in watched(training, watchers if training.group.is_first else []):
             display.show(progress)
     if training.seen < training.recipe.pictures:
         say(f"saved after {training.seen} pictures in {training.folder}; the same command continues")
         raise typer.Exit(INTERRUPTED)
+
+
+def draws_sheets(training: Training) -> bool:
+    """Whether this process has the whole model: not where it is split among several, and only the first draws."""
+    return training.group.is_first and training.recipe.shard != "fsdp"
 
 
 def _drawers(sheet: Sheet | None, moments: Moments | None) -> list[Watcher]:
@@ -105,7 +106,7 @@ class Display(Protocol):
 
 @contextmanager
 def _display(what: str, training: Training) -> Iterator[Display]:
-    if not sys.stderr.isatty() or not speaks():
+    if not speaks() or not sys.stderr.isatty():
         yield Lines(what, training)
         return
     from rich.console import Console

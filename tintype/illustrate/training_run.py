@@ -17,7 +17,7 @@ from tintype.illustrate.agreement import Agreement, agree_further
 from tintype.illustrate.autoencoding import Noised, RoundTrip, forward_row, round_trip
 from tintype.illustrate.learning import TrainingRow, learning_step, training_examples
 from tintype.images import to_image
-from tintype.models import Autoencoder
+from tintype.models import Pixels
 from tintype.pipeline.stable_diffusion import StableDiffusion
 from tintype.training import Chain
 from tintype.training.pictures import to_signed
@@ -128,7 +128,7 @@ def _with_model(
 ) -> TrainingRun:
     """What takes the noise predictor, and the autoencoder in front of it."""
     trip, forward, others = None, (), 0.0
-    if isinstance(sd.autoencoder, Autoencoder):
+    if not isinstance(sd.autoencoder, Pixels):
         say("through the autoencoder and back")
         trip = round_trip(sd, rows[0].image)
         others = sum(round_trip(sd, row.image).psnr for row in rows[1:5]) / max(1, len(rows[1:5]))
