@@ -129,7 +129,8 @@ def pack(network: nn.Module, *, linear: bool) -> None:
             kind = PackedConv2d if isinstance(layer.padding, tuple) else None
         else:
             kind = PackedLinear if linear and type(layer) is nn.Linear else None
-        if kind is not None and layer.weight.device.type == "cpu" and layer.weight.is_contiguous():
+        weight = layer._parameters.get("weight")
+        if kind is not None and weight is not None and weight.device.type == "cpu" and weight.is_contiguous():
             vars(layer).update(packed=None, size=None)
             layer.__class__ = kind  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -152,8 +153,9 @@ def unavailable(dtype: torch.dtype) -> str | None:
         return "this torch was built without oneDNN"
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            for layer, size in ((nn.Conv2d(64, 64, 3, padding=1), (1, 64, 5, 3)), (nn.Linear(64, 64), (3, 64))):
-                layer, x = layer.to(dtype), torch.ones(size, dtype=dtype)
+            convolution, linear = nn.Conv2d(64, 64, 3, padding=1).to(dtype), nn.Linear(64, 64).to(dtype)
+            for layer, size in ((convolution, (1, 64, 5, 3)), (linear, (3, 64))):
+                x = torch.ones(size, dtype=dtype)
                 expected, weight = layer(x), layer.weight.detach().clone()
                 pack(layer, linear=True)
                 close = torch.allclose(layer(x), expected, rtol=0, atol=16 * torch.finfo(dtype).eps)
