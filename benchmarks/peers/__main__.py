@@ -188,8 +188,8 @@ def table(found: dict[str, list[dict]], whole: dict[str, list[float]], steps: in
     kind = f"{steps} steps" if steps else "4 steps, no guidance"
     lines = [
         "| seconds | text | UNet, batch 2 | decode | 4 steps, no guidance "
-        f"| {pictures} | whole process, {kind} | peak RSS |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        f"| {pictures} | whole process, {kind} | peak RSS | anonymous, at the end |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row, rounds in found.items():
         of = {part: [s for one in rounds for s in one["seconds"].get(part, [])] for part in (*PARTS, "picture")}
@@ -198,7 +198,8 @@ def table(found: dict[str, list[dict]], whole: dict[str, list[float]], steps: in
             picture = f"{median(of['text']) + 20 * median(of['unet']) + median(of['decode']):.0f}"
         cells = [*(spread(of[part]) for part in PARTS), picture, spread(whole[row])]
         peak = max(one["peak"] for one in rounds) / 1e9
-        lines.append(f"| {row} | {' | '.join(cells)} | {peak:.1f} GB |")
+        anonymous = max(one["anonymous"] for one in rounds) / 1e9
+        lines.append(f"| {row} | {' | '.join(cells)} | {peak:.1f} GB | {anonymous:.1f} GB |")
     return lines
 
 
