@@ -5,6 +5,7 @@ VENV ?= .venv
 PROMPT ?= paradise cosmic beach
 TESTS ?=
 PARITY ?=
+BENCH ?=
 
 # The prompt is anybody's text: taken literally by make ($(value)), handed on in the environment, never put into a command.
 override PROMPT := $(value PROMPT)
@@ -12,7 +13,7 @@ export PROMPT PYTHON VENV
 
 run := $(VENV)/bin/python -m
 
-.PHONY: help image core dev test proofs parity-full lint format clean distclean FORCE
+.PHONY: help image core dev test proofs parity-full bench lint format clean distclean FORCE
 
 image: $(VENV)/.core
 	@"$(VENV)/bin/tintype" text2img -- "$$PROMPT"
@@ -21,6 +22,7 @@ help:
 	@echo 'make image PROMPT="paradise cosmic beach"   draw a picture'
 	@echo 'make test [TESTS=tests/unit]                 run the tests (make proofs: the long ones)'
 	@echo 'make parity-full                             SD 1.5, SD 2.1 and SDXL at full width against the references'
+	@echo 'make bench [BENCH="--rounds 1"]              beside the programs that could be installed instead, timed'
 	@echo 'make lint | format                           check, or set right, the form of the code'
 	@echo 'make core | dev                              only set up, for use or for development'
 	@echo 'make clean | distclean                       remove what was built; the environment too'
@@ -39,6 +41,10 @@ proofs: $(VENV)/.dev
 # One network in memory at a time. The largest, SDXL's UNet, is 10.3 GB in fp32, in memory and in the temporary folder.
 parity-full: $(VENV)/.dev
 	$(run) tests.parity.full_width $(PARITY)
+
+# The peers come from PyPI into build/peers. 15 minutes on two cores without bf16, once they are there.
+bench: $(VENV)/.core
+	$(run) benchmarks.peers $(BENCH)
 
 lint: $(VENV)/.dev
 	$(run) ruff check

@@ -23,7 +23,7 @@ from tintype.checkpoints.folder import save_folder
 from tintype.checkpoints.load import load
 from tintype.pipeline.outputs import read_record
 from tintype.pipeline.settings import Settings
-from tintype.speed import tile
+from tintype.speed import best_profile, tile
 
 ROOT = Path(__file__).resolve().parents[2]
 TINTYPE = [sys.executable, "-m", "tintype"]
@@ -109,7 +109,7 @@ def test_the_picture_holds_the_settings_that_repeat_it(tintype, model):
     record = read_record(path)
     assert record["index"] == 1
     assert record["dtype"] == str(load(model).dtype).removeprefix("torch.")
-    again = load(model).run(Settings.from_dict(record["settings"])).images[record["index"]]
+    again = load(model).speed(record["speed"]).run(Settings.from_dict(record["settings"])).images[record["index"]]
     assert again.tobytes() == Image.open(path).tobytes()
 
 
@@ -158,6 +158,20 @@ def test_tiles(tintype, monkeypatch, said, sizes):
     monkeypatch.setattr(tile, "decode_in_tiles", lambda *given: found.append(given[-1]) or decode(*given))
     status, _, _ = tintype("text2img", "a red boat", "--steps", 1, "--tile", said)
     assert (status, found) == (0, sizes)
+
+
+@pytest.mark.parametrize(("said", "expected"), [("auto", None), ("fast", "fast"), ("plain", "plain")])
+def test_speed_is_recorded(tintype, model, said, expected):
+    expected = expected or best_profile(load(model).device, load(model).dtype)
+    status, out, _ = tintype("text2img", "a red boat", "--steps", 1, "--speed", said)
+    assert (status, read_record(out.strip())["speed"]) == (0, expected)
+    status, _, err = tintype("again", out.strip())
+    assert status == 0 and "identical: every pixel is as it was drawn" in err
+
+
+def test_a_speed_that_is_none_is_told_before_a_model_is_loaded(tintype):
+    status, _, err = tintype("text2img", "a red boat", "--speed", "warp", "-m", "nowhere")
+    assert status == 1 and err == "tintype: speed is 'warp'; expected plain or fast.\n"
 
 
 def test_img2img_and_inpaint(tintype, picture):

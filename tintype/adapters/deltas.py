@@ -23,6 +23,13 @@ from tintype.errors import CheckpointError
 Layer = nn.Linear | nn.Conv2d
 
 
+def shape_of(layer: Layer) -> torch.Size:
+    """The shape of a layer's weight, without asking for the weight: a packed layer would have to bring it out."""
+    if isinstance(layer, nn.Linear):
+        return torch.Size((layer.out_features, layer.in_features))
+    return torch.Size((layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size))
+
+
 @dataclass(frozen=True)
 class Delta:
     """One layer's part of an adapter: its tensors by kind (``up``, ``down``, ``w1_a`` ...), as stored."""
@@ -71,7 +78,7 @@ class Delta:
 
     def fits(self, layer: Layer) -> bool:
         """Whether the difference has as many inputs and outputs as the layer, judged by shapes alone."""
-        out, inputs = layer.weight.shape[0], layer.weight[0].numel()
+        out, inputs = shape_of(layer)[0], shape_of(layer)[1:].numel()
         if self.form == "LoRA":
             down, mid = self.tensors["down"], self.tensors.get("mid")
             window = 1 if mid is None else mid[0, 0].numel()
@@ -83,7 +90,7 @@ class Delta:
         with torch.device("meta"):
             tensors = {kind: torch.empty(tensor.shape) for kind, tensor in self.tensors.items()}
         try:
-            Delta(tensors).dense(layer.weight.shape)
+            Delta(tensors).dense(shape_of(layer))
         except (CheckpointError, RuntimeError):
             return False
         return True
@@ -91,14 +98,14 @@ class Delta:
     def factors(self, layer: Layer) -> tuple[Tensor, ...]:
         """What ``added`` computes with, in the shapes of the layer: two or three factors, or the whole difference."""
         if self.form != "LoRA":
-            return (self.dense(layer.weight.shape),)
+            return (self.dense(shape_of(layer)),)
         up, down, mid = self.tensors["up"], self.tensors["down"], self.tensors.get("mid")
         if isinstance(layer, nn.Linear):
             return down.flatten(1), up.flatten(1) * self.scale
         up = up.flatten(1)[:, :, None, None] * self.scale
         if mid is not None:
             return down.flatten(1)[:, :, None, None], mid, up
-        return down.reshape(down.shape[0], *layer.weight.shape[1:]), up
+        return down.reshape(down.shape[0], *shape_of(layer)[1:]), up
 
     def bias(self) -> Tensor | None:
         """What is added to the layer's bias."""
@@ -112,7 +119,7 @@ def added(layer: Layer, x: Tensor, factors: tuple[Tensor, ...]) -> Tensor:
             x = F.linear(x, factor)
         return x
     # The one factor with a window moves as the layer's own weight does; the others are 1 x 1.
-    windows = [index for index, factor in enumerate(factors) if factor.shape[2:] == layer.weight.shape[2:]]
+    windows = [index for index, factor in enumerate(factors) if factor.shape[2:] == shape_of(layer)[2:]]
     moving = windows[-1] if len(factors) == 3 else 0
     for index, factor in enumerate(factors):
         if index == moving:

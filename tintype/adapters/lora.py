@@ -238,13 +238,12 @@ class _Term:
         self._factors: tuple[Tensor, ...] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        weight = self.layer.weight
-        if self._factors is None or self._factors[0].dtype != weight.dtype or self._factors[0].device != weight.device:
-            self._factors = tuple(factor.to(weight) for factor in self.delta.factors(self.layer))
+        if self._factors is None or self._factors[0].dtype != x.dtype or self._factors[0].device != x.device:
+            self._factors = tuple(factor.to(x) for factor in self.delta.factors(self.layer))
         out = added(self.layer, x, self._factors)
         bias = self.delta.bias()
         if bias is not None:
-            out = out + bias.to(weight).reshape(-1, *(1,) * (out.ndim - 2 if isinstance(self.layer, nn.Conv2d) else 0))
+            out = out + bias.to(x).reshape(-1, *(1,) * (out.ndim - 2 if isinstance(self.layer, nn.Conv2d) else 0))
         return self.scale * out
 
 

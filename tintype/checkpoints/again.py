@@ -24,6 +24,7 @@ from tintype.pipeline.recollection import Recollection, is_short_hash, recall
 from tintype.pipeline.run import Run
 from tintype.pipeline.settings import Settings
 from tintype.pipeline.stable_diffusion import StableDiffusion
+from tintype.speed import PROFILES
 from tintype.types import Denoise, Sigma
 
 NEAR = 40.0
@@ -251,7 +252,7 @@ def again(
             dtype=dtype or _dtype(recalled),
             progress=progress,
             **recalled.options,
-        )
+        ).speed(_speed(recalled))
     return Again(recalled, model, image=image, mask=mask, latents=latents)
 
 
@@ -297,6 +298,12 @@ def _device(recalled: Recollection) -> torch.device | None:
 def _dtype(recalled: Recollection) -> torch.dtype | None:
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     return dtypes.get(str((recalled.record or {}).get("dtype")))
+
+
+def _speed(recalled: Recollection) -> str:
+    """The profile that it was drawn in; pictures that do not say were drawn plain."""
+    recorded = (recalled.record or {}).get("speed")
+    return recorded if recorded in PROFILES else "plain"
 
 
 def _check_materials(settings: Settings, path: Path, materials: dict[str, Any]) -> None:

@@ -129,7 +129,7 @@ def save_folder(
     if path.exists() and not overwrite:
         raise CheckpointError(f"{path} is there already. Choose another place, or say overwrite=True.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as partial:
+    with sd.unpacked(), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as partial:
         _write(sd, Path(partial), dtype, {"variant": variant, "max_bytes": max_shard_bytes})
         _move(Path(partial), path)
 

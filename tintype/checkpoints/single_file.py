@@ -205,9 +205,10 @@ def save_single_file(
     ]
     for index, encoder in enumerate(encoders):
         networks.append((encoder, _text_layout(family, index, encoder.config.num_layers)))
-    for network, layout in networks:
-        ours = {name: t.detach().to(device="cpu", dtype=dtype or t.dtype) for name, t in network.state_dict().items()}
-        tensors |= {name: tensor.contiguous() for name, tensor in layout.to_theirs(ours).items()}
+    with sd.unpacked():
+        for network, layout in networks:
+            ours = {name: t.detach().to("cpu", dtype or t.dtype) for name, t in network.state_dict().items()}
+            tensors |= {name: tensor.contiguous() for name, tensor in layout.to_theirs(ours).items()}
     metadata = {
         "format": "pt",
         "modelspec.sai_model_spec": "1.0.0",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tintype.cli.again import again
+from tintype.cli.bench import bench
 from tintype.cli.draw import img2img, inpaint, text2img
 from tintype.cli.evaluate import evaluate
 from tintype.cli.files import convert, inspect
@@ -56,6 +57,6 @@ def _tintype(
     pass
 
 
-for command in (text2img, img2img, inpaint, illustrate, again, convert, inspect, evaluate, studio):
+for command in (text2img, img2img, inpaint, illustrate, again, convert, inspect, evaluate, bench, studio):
     app.command()(command)
 app.add_typer(train, name="train")

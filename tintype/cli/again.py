@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tintype.cli.terminal import INTERRUPTED, printable, say, say_download, stop_on_interrupt
+from tintype.cli.threads import set_threads
 
 if TYPE_CHECKING:
     from tintype.checkpoints.again import Again
@@ -81,16 +82,13 @@ def _told(repeated: "Again", path: Path, seconds: float) -> dict[str, Any]:
 
 def _set_threads(picture: Path, threads: int | None) -> None:
     """As many as are asked for, or as the picture was drawn with, where this machine has as many."""
-    import torch
-
     from tintype.pipeline.recollection import recall
 
     if threads is None:
         recorded = (recall(picture).record or {}).get("threads")
         if isinstance(recorded, int) and 1 <= recorded <= (os.cpu_count() or 1):
             threads = recorded
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
 
 
 def tell_picture(path: Path, as_json: bool) -> None:

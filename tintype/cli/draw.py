@@ -17,6 +17,7 @@ import typer
 
 from tintype.cli.preview import chosen_preview, preview_kind, watch_develop
 from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say, say_download, stop_on_interrupt
+from tintype.cli.threads import set_threads
 from tintype.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from tintype.pipeline.run import Run
     from tintype.pipeline.stable_diffusion import StableDiffusion
     from tintype.speed import Tiling
+
+AUTO = "auto"
+"""The speed profile that is best on this machine."""
 
 LOADING = ("vae", "prediction", "zero_terminal_snr", "ema", "variant", "revision", "offline")
 """The options that say how a model is loaded, by their names in ``tintype.load``."""
@@ -87,7 +91,10 @@ def _shared(
         str | None, typer.Option(help="cpu, cuda, cuda:1, mps ...  [default: a GPU if there is one]")
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    threads: Annotated[int | None, typer.Option(help="How many CPU threads to use.", min=1)] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="How many CPU threads to use.  [default: one a core]", min=1)
+    ] = None,
+    speed: Annotated[str, typer.Option(help="auto (the fastest that this machine has), fast or plain.")] = "auto",
     tile: Annotated[
         str,
         typer.Option(help="Decode in tiles: auto (above 768x768), off, or a size in pixels."),
@@ -115,6 +122,7 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         device: str | None,
         dtype: str | None,
         threads: int | None,
+        speed: str,
         tile: str,
         preview: str | None,
         as_json: bool,
@@ -130,9 +138,10 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         options["loras"] = [_lora(text) for text in loras or ()]
         options["embeddings"] = embeddings or ()
         tiling = _tiling(tile)
+        check_speed(speed)
         preview = chosen_preview(preview)
         _check(output, {name: value for name, value in options.items() if name not in ("image", "mask")})
-        sd = load_model(model, device, dtype, threads, **loading)
+        sd = load_model(model, device, dtype, threads, speed, **loading)
         sd.tiling = tiling
         run = command(sd, **options)
         for notice in run.notices:
@@ -193,23 +202,34 @@ def _check(output: Path | None, settings: dict[str, Any]) -> None:
 
 
 def load_model(
-    model: str | None, device: str | None, dtype: str | None, threads: int | None, **options: Any
+    model: str | None,
+    device: str | None,
+    dtype: str | None,
+    threads: int | None,
+    speed: str = AUTO,
+    **options: Any,
 ) -> "StableDiffusion":
     """The model that a command's options ask for; its hash is computed from now on, for the pictures that it draws.
 
     ``options``: those of ``tintype.load``.
     """
-    import torch
-
     import tintype
+    from tintype.speed import best_profile
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     place, precision = device_named(device), dtype_named(dtype)
     sd = tintype.load(model, device=place, dtype=precision, progress=say_download(), **options)
     if sd.origin is not None:
         sd.origin.begin_hashing()
-    return sd
+    return sd.speed(best_profile(sd.device, sd.dtype) if speed == AUTO else speed)
+
+
+def check_speed(speed: str) -> None:
+    """SettingsError for what ``--speed`` cannot be."""
+    from tintype.speed import check_profile
+
+    if speed != AUTO:
+        check_profile(speed)
 
 
 def device_named(name: str | None) -> "torch.device | None":

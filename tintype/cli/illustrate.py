@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tintype.cli.draw import LOADING, _lora, _shared, _spacing, _tiling, load_model
+from tintype.cli.draw import LOADING, _lora, _shared, _spacing, _tiling, check_speed, load_model
 from tintype.cli.terminal import say
 from tintype.errors import SettingsError
 
@@ -82,13 +82,14 @@ def illustrate(
     model, device, dtype, threads = (settings.pop(name) for name in ("model", "device", "dtype", "threads"))
     loading = {name: settings.pop(name) for name in LOADING}
     tiling = _tiling(settings.pop("tile"))
+    check_speed(speed := settings.pop("speed"))
     settings["embeddings"] = settings["embeddings"] or ()
     settings["spacing"] = _spacing(settings["spacing"])
     settings["loras"] = [_lora(text) for text in settings["loras"] or ()]
     Settings(prompt=prompt, **settings)  # what cannot be is told before a model is loaded
     if strength is not None:
         settings["strength"] = strength
-    sd = load_model(model, device, dtype, threads, **loading)
+    sd = load_model(model, device, dtype, threads, speed, **loading)
     sd.tiling = tiling
     page = draw_page(
         sd,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from tintype.adapters.deltas import shape_of
 from tintype.illustrate.recording import Recording
 from tintype.models import attend_with
 from tintype.types import Conditioning
@@ -44,7 +45,8 @@ def operations(sd: StableDiffusion, recording: Recording) -> tuple[int, int] | N
     count = _Count()
 
     def of_layer(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        each = layer.weight[0].numel()  # pyright: ignore[reportIndexIssue]
+        assert isinstance(layer, nn.Linear | nn.Conv2d)
+        each = shape_of(layer)[1:].numel()
         work = 2 * output.numel() * each
         if output.ndim == 2:  # the time
             count.once += work

@@ -158,8 +158,8 @@ class Autoencoder(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """One of its weights, to know where it is and what it computes in."""
-        return self.quant_conv.weight
+        """One of its weights, to know where it is and what it computes in: of a layer that stays as it is for speed."""
+        return self.decoder.norm_out.weight
 
     def encode(self, pixels: Tensor) -> DiagonalGaussian:
         """(b 3 H W) -> a Gaussian over raw latents."""

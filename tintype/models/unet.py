@@ -174,7 +174,7 @@ class UNet(nn.Module):
 
         Raises ValueError where the network needs a part of the conditioning that is not there.
         """
-        cond = cond.to(dtype=self.conv_in.weight.dtype)
+        cond = cond.to(dtype=self.norm_out.weight.dtype)
         keys_values, vector, guidance = (), None, None
         if self.config.context_dim:
             context = _needed(cond.context, "context (text features)")
@@ -184,7 +184,7 @@ class UNet(nn.Module):
         if self.guidance_embedding is not None:
             scale = _needed(cond.guidance, "guidance scale")
             frequencies = guidance_frequencies(scale, self.guidance_embedding.in_features)
-            guidance = self.guidance_embedding(frequencies.to(self.conv_in.weight.dtype))  # (b) -> (b channels[0])
+            guidance = self.guidance_embedding(frequencies.to(self.norm_out.weight.dtype))  # (b) -> (b channels[0])
         return Prepared(keys_values, vector, cond.concat, guidance)
 
     def cross_attentions(self) -> Iterator[Attention]:

@@ -37,6 +37,7 @@ def environment(model: StableDiffusion, settings: Settings) -> dict[str, Any]:
         "machine": machine_class(model.device),
         "device": model.device.type,
         "dtype": str(model.dtype).removeprefix("torch."),
+        "speed": model.profile,
         "threads": torch.get_num_threads(),
         "tiles": tiles.size if (tiles := model.tiling) is not None and tiles.takes(height, width) else "none",
     }
@@ -112,7 +113,8 @@ def lora_files(settings: Settings, model: StableDiffusion) -> dict[str, Path]:
 def differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
     """What is not as it was recorded, of the things that can change the bits of a picture; unknown things are told."""
     told = []
-    for name in ("tintype", "torch", "machine", "device", "dtype", "threads", "tiles"):
+    record = {"speed": "plain"} | dict(record)  # pictures from before there were others
+    for name in ("tintype", "torch", "machine", "device", "dtype", "speed", "threads", "tiles"):
         before = record.get(name)
         if before is None:
             told.append(f"{name} was not recorded; now {now[name]}")

@@ -125,7 +125,7 @@ class Run:
     def notices(self) -> tuple[str, ...]:
         """What should be said about the prompt and the picture: cut words, unknown words, transparency."""
         of_inputs = self._inputs.notices + without_effect(self.model, self.settings, self._scale)
-        return self.model.notices + of_inputs + self._prompts.notices
+        return self.model.notices + self.model.obstacles + of_inputs + self._prompts.notices
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -231,6 +231,7 @@ class Run:
     def _begin(self) -> Iterator[Step]:
         """From words and noise to a solver that waits for its first step. Here everything is put together."""
         settings, model, inputs = self.settings, self.model, self._inputs
+        model.repack()
         cond, uncond = conditionings(model, settings, self._scale, inputs, self._prompts)
         noise = start_noise(self.seeds, self._shape, settings.noise) if inputs.latents is None else inputs.latents
         noise = noise.to(model.device)  # (b 4 h w)

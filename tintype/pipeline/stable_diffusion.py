@@ -22,7 +22,7 @@ from tintype.pipeline.finite import require_finite
 from tintype.pipeline.origin import Origin
 from tintype.pipeline.run import Run
 from tintype.pipeline.settings import Defaults, Settings
-from tintype.speed import tile
+from tintype.speed import set_profile, tile
 from tintype.text.conditioner import Conditioner
 from tintype.types import Conditioning
 
@@ -34,7 +34,7 @@ class StableDiffusion:
     take turns on one model. It is reentrant: who records a call may hold it around the call. ``source`` is the file
     or folder that the weights came from, where there is one, and ``origin`` all its files and how they were read;
     ``notices`` what should be said of it. ``tiling`` says which pictures go through the autoencoder in tiles, to save
-    memory: those above 768x768; None is for none.
+    memory: those above 768x768; None is for none. ``profile`` is the speed profile that the model is in (``speed``).
     """
 
     def __init__(
@@ -58,17 +58,20 @@ class StableDiffusion:
         self.notices: tuple[str, ...] = ()
         self.tiling: tile.Tiling | None = None if isinstance(autoencoder, Pixels) else tile.Tiling()
         self.lock = threading.RLock()
+        self.profile = "plain"
+        self.obstacles: tuple[str, ...] = ()
+        self._asked = "plain"
         self._closed = False
 
     @property
     def device(self) -> torch.device:
         """Where the UNet is, and the latents of a run."""
-        return self.unet.conv_in.weight.device
+        return self.unet.norm_out.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the UNet computes in. Latents are fp32 all the same."""
-        return self.unet.conv_in.weight.dtype
+        return self.unet.norm_out.weight.dtype
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -204,6 +207,45 @@ class StableDiffusion:
         """(b 4 h w) -> b pictures. They are decoded one by one, which bounds memory and lets other runs between."""
         return [to_image(self.decode(one)[0]) for one in latents.split(1)]
 
+    def speed(self, profile: str = "fast") -> StableDiffusion:
+        """Bring the model into a profile: "plain", or "fast", which packs the weights for this processor.
+
+        Nothing is lost: ``plain`` gives every weight back bit for bit. Where "fast" cannot be, the model stays plain
+        and its runs say why in their notices. Layers that showed their weights to somebody, and so became plain, are
+        packed again when the next run begins.
+
+        Raises:
+            SettingsError: there is no such profile.
+        """
+        with self.lock:
+            networks = [self.unet, self.autoencoder, *(tower.encoder for tower in self.conditioner.towers)]
+            found = set_profile(networks, profile)
+            self._asked = profile
+            self.profile = "plain" if found else profile
+            if found:  # all or none, so that a profile's name says what was computed
+                set_profile(networks, "plain")
+            self.obstacles = tuple(f"The speed profile {profile!r} is not to be had: {why}." for why in found)
+        return self
+
+    def plain(self) -> StableDiffusion:
+        """The weights as they are, whatever ``speed`` did."""
+        return self.speed("plain")
+
+    @contextmanager
+    def unpacked(self) -> Iterator[None]:
+        """Within the block, for which the lock is held, the model is plain; then it is in its profile again."""
+        with self.lock:
+            asked = self._asked
+            self.plain()
+            try:
+                yield
+            finally:
+                self.speed(asked)
+
+    def repack(self) -> None:
+        """Pack again what became plain meanwhile; a run does it when it begins."""
+        self.speed(self._asked)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> StableDiffusion:
         """Move to a device, or change what the networks compute in. Runs that have begun do not move along."""
         with self.turn():
@@ -212,6 +254,7 @@ class StableDiffusion:
                 network.to(device=device, dtype=dtype)
             half = dtype == torch.float16 and self.autoencoder.config.force_upcast
             self.autoencoder.to(device=device, dtype=torch.float32 if half else dtype)
+            self.repack()
         return self
 
     def close(self) -> None:

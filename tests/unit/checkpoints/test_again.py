@@ -21,6 +21,7 @@ from tintype.images import pixel_hash
 from tintype.layouts import hashes
 from tintype.pipeline.outputs import read_record, save_image
 from tintype.pipeline.provenance import parameters_of, record_of, save_picture
+from tintype.speed import best_profile
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,21 @@ def saved(run, tmp_path: Path, index: int = 0, suffix: str = ".png", **changes) 
     image = run.images[index]
     record = {**record_of(run, index, image), **changes}
     return save_image(image, tmp_path / f"a{suffix}", record, parameters_of(run, index))
+
+
+@pytest.mark.skipif(best_profile(torch.device("cpu"), torch.float32) != "fast", reason="there is no other profile here")
+def test_the_speed_profile_is_honoured(sd, tmp_path):
+    place = sd.source
+    fast = load(place, device="cpu", dtype=torch.float32).speed("fast")
+    path, _ = save_picture(fast.text2img("a red boat", seed=7), 0, tmp_path / "fast.png")
+    repeated = again(path)
+    assert repeated.model.profile == "fast" and repeated.identical and repeated.differences == ()
+    other = again(path, model=sd)
+    assert other.differences == ("speed was fast, now plain",)
+    record = read_record(path)
+    del record["speed"]  # a picture from before there were profiles
+    old = save_image(Image.open(path), tmp_path / "old.png", record, "")
+    assert again(old).model.profile == "plain"
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
