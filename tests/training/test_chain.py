@@ -8,10 +8,12 @@ from PIL import Image
 
 import tintype
 from tintype.checkpoints.folder import save_folder
+from tintype.checkpoints.inspection import inspect
 from tintype.checkpoints.single_file import save_single_file
 from tintype.errors import CheckpointError, SettingsError, TrainingError
 from tintype.illustrate.previews import latent_colours, preview_images
 from tintype.training import Chain
+from tintype.training.card import write_short_card
 from tintype.training.shards import Shards
 
 
@@ -52,6 +54,11 @@ def test_without_text_and_on_pixels_too(chain, tmp_path, text, pixels, predictio
     again = tintype.load(tmp_path / "model", dtype=torch.float32)
     assert again.schedule.prediction == prediction
     assert torch.equal(again.text2img(prompt, seed=1, steps=2, guidance_scale=3.0).latents, run.latents)
+    report = inspect(tmp_path / "model")
+    assert report.loads, report.why_not
+    write_short_card(Chain(own, chain.folder), tmp_path / "model")
+    card = (tmp_path / "model/README.md").read_text()
+    assert f"{'CLIP 64, ' if text else ''}{'' if pixels else 'autoencoder 16 crops, '}UNet 8." in card
     assert (tmp_path / "model/vae").exists() != pixels
     assert (tmp_path / "model/text_encoder").exists() == text
     with pytest.raises(CheckpointError, match=f"has no {'autoencoder' if pixels else 'text encoder'}; a single file"):

@@ -101,18 +101,14 @@ def write_short_card(chain: Chain, folder: Path) -> None:
     That is one that was trained on anybody's pictures, on pixels, or without text.
     """
     seen, denoiser = _write_recipe(chain, folder), chain.denoiser_recipe
-    shown = {
-        "clip": f"CLIP {seen.get('clip', 0):,}",
-        "autoencoder": f"autoencoder {seen.get('autoencoder', 0):,} crops",
-    }
-    shown["denoiser"] = f"UNet {seen['denoiser']:,}"
+    names = {"clip": "CLIP {:,}", "autoencoder": "autoencoder {:,} crops", "denoiser": "UNet {:,}"}
     lines = [
         f"# {chain.folder.name}",
         "",
         f"Pictures of {chain.recipe.size}x{chain.recipe.size} {'from words' if denoiser.text else 'without text'},"
         f" drawn in {'pixels' if denoiser.pixels else 'latents'}, trained from random weights by",
         f"`tintype train` on {chain.num_pictures} pictures. Pictures seen, repeats counted:",
-        f"{', '.join(shown[stage] for stage in seen)}.",
+        f"{', '.join(names[stage].format(count) for stage, count in seen.items())}.",
         "Nothing here is measured on pictures that it never saw.",
         "",
         "![Training curves](curves.png)",
