@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import platform
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -126,6 +122,9 @@ class _Clock:
 
 def _whole(asked: dict[str, Any], repeats: int, advance: Callable[[str], None]) -> tuple[list[float], int | None]:
     """The seconds of whole ``tintype text2img``, and the most memory that one took; TintypeError where one fails."""
+    import subprocess
+    import tempfile
+
     said = [str(word) for option in asked.items() if option[1] is not None for word in option]
     command = [sys.executable, "-m", "tintype", "text2img", PROMPT, "--seed", "0", *said]
     seconds = []
@@ -168,6 +167,8 @@ def _progress(parts: int) -> Iterator[Callable[[str], None]]:
 
 
 def _facts(sd: StableDiffusion, size: tuple[int, int], steps: int) -> dict[str, Any]:
+    import platform
+
     import torch
 
     from tintype.pipeline.provenance import machine_class
@@ -191,6 +192,8 @@ def _facts(sd: StableDiffusion, size: tuple[int, int], steps: int) -> dict[str, 
 
 def processor() -> str:
     """The processor's name, as the system calls it."""
+    import platform
+
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -199,6 +202,8 @@ def processor() -> str:
 
 
 def _table(facts: dict[str, Any], seconds: dict[str, list[float]], memory: int | None) -> Iterator[str]:
+    import statistics
+
     f = facts
     yield f"{f['model']}, {f['size']}, {f['dtype']}, {f['speed']}: {f['processor']} ({f['machine']}), {f['device']},"
     yield f"{f['threads']} threads, torch {f['torch']}, tintype {f['tintype']}"
