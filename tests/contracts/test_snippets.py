@@ -15,6 +15,8 @@ ALWAYS = [ROOT / "README.md", ROOT / "docs/tour.md"]
 # Decisions and the log are records of their day; they are not kept running.
 PAGES = [p for p in files() if p.suffix == ".md" and p.relative_to(ROOT).parts[0] in {"README.md", "docs", "examples"}]
 PAGES = [p for p in PAGES if "decisions" not in p.parts and p.name != "log.md" and snippets(p.read_text())]
+SLOW = {"training.md", "illustrate.md"}
+"""They train, and draw pages, for more than a minute each: `make proofs` runs them."""
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +30,11 @@ def run_page(page: Path, clone: Path, folder: Path) -> subprocess.CompletedProce
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.proof if page.name in SLOW else ()) for page in PAGES],
+    ids=[str(page.relative_to(ROOT)) for page in PAGES],
+)
 def test_the_snippets_of_a_page_run(page, clone, tmp_path):
     result = run_page(page, clone, tmp_path)
     print(result.stdout)

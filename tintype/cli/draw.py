@@ -34,7 +34,7 @@ LOADING = ("vae", "prediction", "zero_terminal_snr", "ema", "variant", "revision
 """The options that say how a model is loaded, by their names in ``tintype.load``."""
 
 
-def _shared(
+def drawing_options(
     prompts: Annotated[
         list[str] | None,
         typer.Option("--prompt", metavar="TEXT", help="One more prompt, with pictures of its own; repeatable."),
@@ -110,7 +110,7 @@ def _shared(
 def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
     """A command out of ``command(sd, ..., **settings) -> Run``: with the shared options, it loads, draws and shows."""
     own = [p for p in inspect.signature(command).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    shared = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(_shared).parameters.values()]
+    shared = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(drawing_options).parameters.values()]
 
     @functools.wraps(command)
     def draw(
@@ -134,10 +134,10 @@ def _drawing(command: Callable[..., "Run"]) -> Callable[..., None]:
         start = time.perf_counter()
         loading = {name: options.pop(name) for name in LOADING}
         options["prompt"] = (prompt, *prompts) if prompts else prompt
-        options["spacing"] = _spacing(spacing)
-        options["loras"] = [_lora(text) for text in loras or ()]
+        options["spacing"] = spacing_of(spacing)
+        options["loras"] = [lora_of(text) for text in loras or ()]
         options["embeddings"] = embeddings or ()
-        tiling = _tiling(tile)
+        tiling = tiling_of(tile)
         check_speed(speed)
         preview = chosen_preview(preview)
         _check(output, {name: value for name, value in options.items() if name not in ("image", "mask")})
@@ -254,7 +254,7 @@ def dtype_named(name: str | None) -> "torch.dtype | None":
     return None if name is None else names[name]
 
 
-def _spacing(text: str | None) -> str | list[float] | None:
+def spacing_of(text: str | None) -> str | list[float] | None:
     """A name as it is; numbers with commas as sigmas."""
     if text is None or "," not in text:
         return text
@@ -264,7 +264,7 @@ def _spacing(text: str | None) -> str | list[float] | None:
         raise SettingsError(f"spacing is {text!r}; expected a name, or sigmas with commas: 14.6,5,1,0.") from None
 
 
-def _tiling(text: str) -> "Tiling | None":
+def tiling_of(text: str) -> "Tiling | None":
     """What ``--tile`` says: auto, off, or the size of tiles into which every picture is then taken apart."""
     from tintype.speed import Tiling
 
@@ -275,7 +275,7 @@ def _tiling(text: str) -> "Tiling | None":
     return Tiling(size=int(text), above=0)
 
 
-def _lora(text: str) -> tuple[str, float]:
+def lora_of(text: str) -> tuple[str, float]:
     """A name or path, and behind the last colon a strength; without one, 1."""
     name, _, strength = text.rpartition(":")
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tintype.cli.draw import LOADING, _lora, _shared, _spacing, _tiling, check_speed, load_model
+from tintype.cli.draw import LOADING, check_speed, drawing_options, load_model, lora_of, spacing_of, tiling_of
 from tintype.cli.terminal import say
 from tintype.errors import SettingsError
 
@@ -24,7 +24,7 @@ LEFT_OUT = ("prompts", "output", "batch_size", "preview", "as_json")
 def _sharing(command: Any) -> Any:
     """The command with the options that all ways to draw share."""
     own = list(inspect.signature(command).parameters.values())[:-1]  # without **settings
-    shared = [p for p in inspect.signature(_shared).parameters.values() if p.name not in LEFT_OUT]
+    shared = [p for p in inspect.signature(drawing_options).parameters.values() if p.name not in LEFT_OUT]
     parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own, *shared)]
 
     @functools.wraps(command)
@@ -81,11 +81,11 @@ def illustrate(
     strings(language)
     model, device, dtype, threads = (settings.pop(name) for name in ("model", "device", "dtype", "threads"))
     loading = {name: settings.pop(name) for name in LOADING}
-    tiling = _tiling(settings.pop("tile"))
+    tiling = tiling_of(settings.pop("tile"))
     check_speed(speed := settings.pop("speed"))
     settings["embeddings"] = settings["embeddings"] or ()
-    settings["spacing"] = _spacing(settings["spacing"])
-    settings["loras"] = [_lora(text) for text in settings["loras"] or ()]
+    settings["spacing"] = spacing_of(settings["spacing"])
+    settings["loras"] = [lora_of(text) for text in settings["loras"] or ()]
     Settings(prompt=prompt, **settings)  # what cannot be is told before a model is loaded
     if strength is not None:
         settings["strength"] = strength

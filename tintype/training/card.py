@@ -107,7 +107,7 @@ def write_short_card(chain: Chain, folder: Path) -> None:
         "",
         f"Pictures of {chain.recipe.size}x{chain.recipe.size} {'from words' if denoiser.text else 'without text'},"
         f" drawn in {'pixels' if denoiser.pixels else 'latents'}, trained from random weights by",
-        f"`tintype train` on {chain.num_pictures} pictures. Pictures seen, repeats counted:",
+        f"`tintype train` on {chain.num_pictures} pictures with captions. Pictures seen, repeats counted:",
         f"{', '.join(names[stage].format(count) for stage, count in seen.items())}.",
         "Nothing here is measured on pictures that it never saw.",
         "",

@@ -41,6 +41,7 @@ class Linear(torch.nn.Module):
         super().__init__()
         self.matrix, self.bias = matrix, bias
         self.conv_in = self.conv_out = torch.nn.Conv2d(1, 1, 1)
+        self.norm_out = torch.nn.GroupNorm(1, 1)
 
     def forward(self, latents):
         cells = torch.einsum("bchw,cr->brhw", latents, self.matrix) + self.bias[:, None, None]

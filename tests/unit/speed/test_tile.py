@@ -199,7 +199,7 @@ LARGE = [(1024, 1024, (16, 32, 32, 32)), pytest.param(2048, 1024, (8, 16, 16, 16
 
 
 @linux
-@pytest.mark.parametrize("way", ["decode", "encode"])
+@pytest.mark.parametrize("way", ["decode", pytest.param("encode", marks=pytest.mark.proof)])
 @pytest.mark.parametrize(("height", "width", "channels"), LARGE, ids=str)
 def test_large_pictures(tmp_path, way, height, width, channels):
     check_against_whole(tmp_path, way, height, width, channels, "--groups", 8, "--layers", 1)
