@@ -139,6 +139,7 @@ def main() -> None:
             print(f"openvino: left out, its conversion failed: {done.stderr.strip()[-400:]}", flush=True)
             rows.remove("openvino")
 
+    place = RESULTS / f"{time.strftime('%Y-%m-%d')}-peers-{torch.backends.cpu.get_cpu_capability().lower()}.md"
     found: dict[str, list[dict]] = {row: [] for row in rows}
     whole: dict[str, list[float]] = {row: [] for row in rows}
     for number in range(arguments.rounds):
@@ -148,6 +149,9 @@ def main() -> None:
             found[row].append(one)
             if arguments.whole and (native or number == 0):
                 whole[row].append(run_whole(row, folder, peers, arguments.steps, arguments.size))
+            if arguments.size == 512:  # at once, so that nothing measured is lost
+                RESULTS.mkdir(exist_ok=True)
+                place.with_suffix(".json").write_text(json.dumps({"rows": found, "whole": whole}, indent=1) + "\n")
             spent = (time.perf_counter() - began) / 60
             print(
                 f"{spent:5.1f} min  round {number + 1}  {row}: UNet {median(one['seconds']['unet']):.2f} s", flush=True
@@ -163,11 +167,8 @@ def main() -> None:
     print(text)
     if arguments.size != 512:
         return
-    RESULTS.mkdir(exist_ok=True)
-    place = RESULTS / f"{time.strftime('%Y-%m-%d')}-peers-{torch.backends.cpu.get_cpu_capability().lower()}.md"
     place.write_text(text)
-    place.with_suffix(".json").write_text(json.dumps({"rows": found, "whole": whole}, indent=1) + "\n")
-    print(place)
+    print(place.relative_to(ROOT))
 
 
 def median(values: list[float]) -> float:

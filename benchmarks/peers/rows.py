@@ -228,9 +228,8 @@ def main() -> None:
     if arguments.steps:
         seconds["picture"] = measured(lambda: row.picture(arguments.steps, 7.5), 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(
-        json.dumps({"seconds": seconds, "peak": peak, "threads": torch.get_num_threads(), "torch": torch.__version__})
-    )
+    found = {"seconds": seconds, "peak": peak, "anonymous": anonymous_bytes(), "threads": torch.get_num_threads()}
+    print(json.dumps(found | {"torch": torch.__version__}))
     return None
 
 
