@@ -62,7 +62,7 @@ a cat in the snow
 a lighthouse in the rain
 a pirate ship in the snow
 """.strip().splitlines()
-COLUMNS, MARGIN, CAPTION = 8, 10, 34
+COLUMNS, MARGIN, CAPTION = 8, 10, 42
 ZOOM = 1
 INK, PAPER = "#222222", "#ffffff"
 
@@ -79,7 +79,7 @@ def main(path: str) -> None:
     for i, (prompt, picture) in enumerate(zip(PROMPTS, pictures, strict=True)):
         x, y = (i % COLUMNS) * cell[0] + MARGIN, (i // COLUMNS) * cell[1] + MARGIN
         sheet.paste(picture.resize((side, side), Image.Resampling.BICUBIC), (x, y))
-        pen.text((x, y + side + 5), "\n".join(textwrap.wrap(prompt, 24)), fill=INK, font=font, spacing=2)
+        pen.text((x, y + side + 5), "\n".join(textwrap.wrap(prompt, 22)), fill=INK, font=font, spacing=2)
     sheet.save(path, optimize=True)
 
 
