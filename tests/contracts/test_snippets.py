@@ -15,8 +15,8 @@ ALWAYS = [ROOT / "README.md", ROOT / "docs/tour.md"]
 # Decisions and the log are records of their day; they are not kept running.
 PAGES = [p for p in files() if p.suffix == ".md" and p.relative_to(ROOT).parts[0] in {"README.md", "docs", "examples"}]
 PAGES = [p for p in PAGES if "decisions" not in p.parts and p.name != "log.md" and snippets(p.read_text())]
-SLOW = {"training.md", "illustrate.md"}
-"""They train, and draw pages, for more than a minute each: `make proofs` runs them."""
+SLOW = {"training.md", "illustrate.md", "checkpoints.md", "pictures-that-remember.md"}
+"""Four minutes together, most of it commands that other tests run too: `make proofs` runs them."""
 
 
 @pytest.fixture(scope="session")
