@@ -209,10 +209,9 @@ def cache(
 
 def _paintings(lesson: LoraLesson) -> Sheet:
     """What the model paints with the LoRA: the first captions of its pictures."""
-    from tintype.training.watching import Paintings
+    from tintype.training.watching import Paintings, first_captions
 
-    captions = dict.fromkeys(words for item in lesson.source.items for words in item.captions[:1])
-    return Paintings(lesson.sd, list(captions)[:4] or [""])
+    return Paintings(lesson.sd, first_captions(lesson.source, 4))
 
 
 def _prepare(lesson: LoraLesson, part: int, parts: int) -> None:

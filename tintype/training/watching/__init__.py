@@ -9,7 +9,7 @@ The training itself is as it would be unwatched, bit for bit.
 from tintype.training.watching.events import EventWriter
 from tintype.training.watching.page import PageWriter, write_run_page
 from tintype.training.watching.provenance import ProvenanceKeeper, read_chain_recipe
-from tintype.training.watching.sheets import Paintings, Reconstructions, Sheet, Similarities, sheet_of
+from tintype.training.watching.sheets import Paintings, Reconstructions, Sheet, Similarities, first_captions, sheet_of
 from tintype.training.watching.watcher import Moments, SheetDrawer, Watcher, watched
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "SheetDrawer",
     "Similarities",
     "Watcher",
+    "first_captions",
     "read_chain_recipe",
     "sheet_of",
     "watched",

@@ -19,7 +19,7 @@ from tintype.errors import TrainingError
 from tintype.training.loop import Progress, Training
 from tintype.training.recipes import ChainRecipe
 from tintype.training.shards import Shards
-from tintype.training.watching.watcher import replaced
+from tintype.training.watching.watcher import write_json
 from tintype.version import __version__
 
 TRAINING, RECIPE = "training.json", "recipe.json"
@@ -140,10 +140,3 @@ def _typed(hint: Any, value: Any) -> Any:
     if isinstance(hint, types.UnionType) and isinstance(value, dict):
         return next(from_json(each, value) for each in hint.__args__ if is_dataclass(each) and isinstance(each, type))
     return value
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Under another name first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(path) as beside:
-        beside.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -21,6 +21,7 @@ from tintype.training.chain import Chain
 from tintype.training.loop import Training
 from tintype.training.measures import found_among, psnr
 from tintype.training.pictures import scene_of, to_signed
+from tintype.training.sources import PictureSource
 from tintype.training.tasks import ContrastiveTask, DiffusionTask, ReconstructionTask
 from tintype.training.words import token_ids
 
@@ -64,8 +65,13 @@ def prompts_of(chain: Chain) -> list[str]:
     if chain.source is None:
         vocabulary = chain.recipe.vocabulary
         return [complete(scene_of(UNSEEN_SEED, index, vocabulary)) for index in range(PAINTINGS)]
-    captions = dict.fromkeys(words for item in chain.source.items for words in item.captions[:1])
-    return list(captions)[:PAINTINGS] or [""]
+    return first_captions(chain.source, PAINTINGS)
+
+
+def first_captions(source: PictureSource, count: int) -> list[str]:
+    """So many different captions, the first of each picture; where none has any, the empty one."""
+    captions = dict.fromkeys(words for item in source.items for words in item.captions[:1])
+    return list(captions)[:count] or [""]
 
 
 class Paintings:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -143,9 +143,7 @@ class SheetDrawer:
             image.save(beside, format="PNG")
         about = read_about(training.folder)
         sheets = {**about.get("sheets", {}), str(training.seen): found}
-        with replaced(folder / "about.json") as beside:
-            text = json.dumps({**self.sheet.about, "sheets": sheets}, ensure_ascii=False, indent=1)
-            beside.write_text(text + "\n", encoding="utf-8")
+        write_json(folder / "about.json", {**self.sheet.about, "sheets": sheets})
 
 
 def sheets_of(folder: Path) -> list[tuple[int, Path]]:
@@ -157,6 +155,13 @@ def read_about(folder: Path) -> dict:
     """What the sheets of a training's folder show; empty where there are none."""
     path = folder / SHEETS / "about.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a value that readers never meet in halves; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as beside:
+        beside.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 @contextmanager
