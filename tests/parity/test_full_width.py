@@ -10,5 +10,5 @@ from tests.parity import full_width
 @pytest.mark.proof
 @pytest.mark.parametrize(("family", "network"), full_width.NETWORKS, ids=" ".join)
 def test_as_the_reference(family, network):
-    """Within 1e-4 of its standard deviation in fp32; in bf16 at most 1.2 times its own error. ``-s`` shows the table."""
+    """Within 1e-4 of its standard deviation in fp32, in bf16 1.2 times its own error. ``-s`` shows the table."""
     assert full_width.compare(family, network)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         NoisyExample,
         TrainingRow,
         learning_step,
+        row_latents,
         training_examples,
         training_rows,
     )
@@ -54,7 +55,15 @@ _HOMES = {
     **dict.fromkeys(("After", "look_after"), "tintype.illustrate.after"),
     **dict.fromkeys(("HeatMaps", "LayerHeat", "StepHeat"), "tintype.illustrate.heat_maps"),
     **dict.fromkeys(
-        ("LearningStep", "NoisyExample", "TrainingRow", "learning_step", "training_examples", "training_rows"),
+        (
+            "LearningStep",
+            "NoisyExample",
+            "TrainingRow",
+            "learning_step",
+            "row_latents",
+            "training_examples",
+            "training_rows",
+        ),
         "tintype.illustrate.learning",
     ),
     **dict.fromkeys(("Recorder", "record"), "tintype.illustrate.recorder"),
@@ -101,6 +110,7 @@ __all__ = [
     "read_run",
     "record",
     "round_trip",
+    "row_latents",
     "training_examples",
     "training_page",
     "training_rows",

@@ -18,6 +18,7 @@ from tintype.illustrate.learning import (
     NoisyExample,
     TrainingRow,
     learning_step,
+    row_latents,
     training_examples,
     training_rows,
 )
@@ -116,7 +117,7 @@ def look_after(
     say("painting the steps")
     width, height = recording.image.size
     quick = recording.part("decoder").parameters * width * height * len(recording.steps) <= QUICK
-    estimates = [sd.images(step.denoised[None])[0] for step in recording.steps] if quick else []
+    estimates = _estimates(sd, recording) if quick else []
     say("drawing again with other words")
     tried = try_prompts(sd, recording, inputs)
     say("through the autoencoder and back")
@@ -136,6 +137,13 @@ def look_after(
     return After(tuple(estimates), given, tried, trip, sum(others) / len(others), tuple(forward), work, learnt, found)
 
 
+def _estimates(sd: StableDiffusion, recording: Recording) -> list[Image.Image]:
+    """The belief of every step, painted where it is not yet."""
+    painted = {each.index: each.image for each in recording.decoded if each.of == "denoised"}
+    steps = enumerate(recording.steps)
+    return [painted[i] if i in painted else sd.images(step.denoised[None])[0] for i, step in steps]
+
+
 def _turn(sd: StableDiffusion, recording: Recording, all_of_them: bool, other: str) -> Dials:
     whole = recording.settings.steps or len(recording.steps)
     if not all_of_them:
@@ -152,10 +160,12 @@ def _learn(sd: StableDiffusion, rows: tuple[TrainingRow, ...]) -> Learnt:
         return Learnt(rows, own, (), (), None, None, "kind")
     last = sd.schedule.num_train_timesteps - 1
     chosen = rows[: len(EXAMPLES)]
-    examples = training_examples(sd, chosen, timesteps=[round(amount / OF * last) for amount in EXAMPLES])
+    latents = row_latents(sd, chosen)
+    times = [round(amount / OF * last) for amount in EXAMPLES]
+    examples = training_examples(sd, chosen, timesteps=times, latents=latents)
     pictures = tuple(sd.images(each.x[None] / (1 + each.sigma**2) ** 0.5)[0] for each in examples[:2])
     try:
-        step = learning_step(sd, chosen)
+        step = learning_step(sd, chosen, latents=latents)
         agreement = learn_to_agree(sd, rows[:PAIRS], steps=PAIR_STEPS, rate=PAIR_RATE)
     except TintypeError:
         return Learnt(rows, own, examples, pictures, None, None, "memory")

@@ -106,24 +106,44 @@ def training_rows() -> tuple[TrainingRow, ...]:
         raise CheckpointError(f"The training rows are missing from this installation: {error}.") from error
 
 
+def row_latents(model: StableDiffusion, rows: Sequence[TrainingRow]) -> Tensor:
+    """The rows' pictures as the autoencoder sees them, (b c h w) fp32."""
+    return torch.cat([model.encode(to_tensor(row.image)) for row in rows])
+
+
 def training_examples(
-    model: StableDiffusion, rows: Sequence[TrainingRow], *, timesteps: Sequence[int] | None = None, seed: int = 0
+    model: StableDiffusion,
+    rows: Sequence[TrainingRow],
+    *,
+    timesteps: Sequence[int] | None = None,
+    seed: int = 0,
+    latents: Tensor | None = None,
 ) -> tuple[NoisyExample, ...]:
-    """A training example of each row: noise and amount are drawn as in training, or the amounts are ``timesteps``."""
-    x0, noise, t = _drawn(model, rows, timesteps, seed)
+    """A training example of each row: noise and amount are drawn as in training, or the amounts are ``timesteps``.
+
+    ``latents``: those of the rows, where they are at hand (``row_latents``).
+    """
+    x0, noise, t = _drawn(model, rows, timesteps, seed, latents)
     return _examples(model, model.unet, rows, x0, noise, t, _contexts(model, rows))
 
 
 def learning_step(
-    model: StableDiffusion, rows: Sequence[TrainingRow], *, seed: int = 0, learning_rate: float = STEP_LR
+    model: StableDiffusion,
+    rows: Sequence[TrainingRow],
+    *,
+    seed: int = 0,
+    learning_rate: float = STEP_LR,
+    latents: Tensor | None = None,
 ) -> LearningStep:
     """One step of AdamW on a copy of the UNet, in fp32, with one example of each row.
+
+    ``latents``: those of the rows, where they are at hand (``row_latents``).
 
     Raises:
         TintypeError: there is not memory enough for the copy, its gradient and AdamW's state.
     """
     _check_memory(model)
-    x0, noise, t = _drawn(model, rows, None, seed)
+    x0, noise, t = _drawn(model, rows, None, seed, latents)
     context = _contexts(model, rows)
     examples = _examples(model, model.unet, rows, x0, noise, t, context)
     with model.lock:
@@ -151,11 +171,15 @@ def learning_step(
 
 
 def _drawn(
-    model: StableDiffusion, rows: Sequence[TrainingRow], timesteps: Sequence[int] | None, seed: int
+    model: StableDiffusion,
+    rows: Sequence[TrainingRow],
+    timesteps: Sequence[int] | None,
+    seed: int,
+    latents: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Latents, noise (b c h w) and times (b,): each row's chance is its own, as in training."""
     draws = [Draw(seed, 0, row.number) for row in rows]
-    x0 = torch.cat([model.encode(to_tensor(row.image)) for row in rows])
+    x0 = row_latents(model, rows) if latents is None else latents
     noise = torch.stack(
         [torch.from_numpy(draw.rng("noise").standard_normal(tuple(x0.shape[1:]), "float32")) for draw in draws]
     )
@@ -183,10 +207,10 @@ def _examples(
     denoiser = Denoiser(unet, model.schedule, dtype=model.dtype)
     sigmas = model.schedule.sigmas.float().to(x0.device)[t]  # (b,)
     x = x0 + sigmas.reshape(-1, 1, 1, 1) * noise
-    cond = Conditioning(context)
     with model.turn():
-        denoised = denoiser(x, sigmas, cond)
-        losses = denoiser.loss(x0, noise, t, cond)
+        denoised = denoiser(x, sigmas, Conditioning(context))
+    _, c_out, _ = denoiser.parameterization(sigmas)
+    losses = (denoised - x0).square().flatten(1).mean(1) / c_out**2  # (b,): the loss of training, without a second call
     predicted = (x - denoised) / sigmas.reshape(-1, 1, 1, 1)
     tensors = [each.cpu() for each in (x0, noise, x, predicted, denoised)]
     return tuple(

@@ -15,7 +15,7 @@ from tintype.errors import TintypeError, TrainingError
 from tintype.illustrate.after import EXAMPLES, FORWARD, OF, Learnt
 from tintype.illustrate.agreement import Agreement, agree_further
 from tintype.illustrate.autoencoding import Noised, RoundTrip, forward_row, round_trip
-from tintype.illustrate.learning import TrainingRow, learning_step, training_examples
+from tintype.illustrate.learning import TrainingRow, learning_step, row_latents, training_examples
 from tintype.images import to_image
 from tintype.models import Pixels
 from tintype.pipeline.stable_diffusion import StableDiffusion
@@ -145,10 +145,11 @@ def _examples(sd: StableDiffusion, rows: tuple[TrainingRow, ...]) -> dict[str, A
     last = sd.schedule.num_train_timesteps - 1
     chosen = rows[: len(EXAMPLES)]
     timesteps = [round(amount / OF * last) for amount in EXAMPLES[: len(chosen)]]
-    examples = training_examples(sd, chosen, timesteps=timesteps)
+    latents = row_latents(sd, chosen)
+    examples = training_examples(sd, chosen, timesteps=timesteps, latents=latents)
     pictures = tuple(sd.images(each.x[None] / (1 + each.sigma**2) ** 0.5)[0] for each in examples[:2])
     found: dict[str, Any] = {"examples": examples, "pictures": pictures}
     try:
-        return found | {"step": learning_step(sd, chosen)}
+        return found | {"step": learning_step(sd, chosen, latents=latents)}
     except TintypeError:
         return found | {"why_not": "memory"}
