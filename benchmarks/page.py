@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--size", type=int)
     parser.add_argument("--steps", type=int)
     arguments = parser.parse_args()
-    sd = tintype.load() if arguments.model == "box" else model()
+    sd = (tintype.load() if arguments.model == "box" else model()).speed()  # as the command line does
     settings = {"width": arguments.size, "height": arguments.size, "steps": arguments.steps}
     list(sd.text2img(PROMPT, seed=0, steps=1, width=64, height=64))
 

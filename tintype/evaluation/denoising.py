@@ -29,10 +29,15 @@ def unseen_scenes(examined: Examined, count: int) -> list[Scene]:
 
 
 def denoiser_figures(examined: Examined, count: int) -> Work:
-    """The loss of training at each noise level, on ``count`` unseen scenes; the same noise for each kind of words."""
+    """The loss of training at each noise level, on ``count`` unseen scenes; the same noise for each kind of words.
+
+    A model without text is told none.
+    """
     scenes = unseen_scenes(examined, count)
     own = [caption(scene, Draw(UNSEEN_SEED, 0, i).rng("caption")) for i, scene in enumerate(scenes)]
-    told = {"own": own, "another's": own[1:] + own[:1], "none": [""] * count}
+    told = {"no caption": [""] * count}
+    if not examined.wordless:
+        told = {"own": own, "another's caption": own[1:] + own[:1]} | told
     model, losses = examined.model, _Losses(examined)
     num_times = model.schedule.num_train_timesteps
     found: dict[float, dict[str, list[float]]] = {time: {name: [] for name in told} for time in TIMES}
@@ -50,8 +55,9 @@ def denoiser_figures(examined: Examined, count: int) -> Work:
 def _figure(examined: Examined, time: float, kinds: dict[str, list[float]]) -> Figure:
     schedule = examined.model.schedule
     sigma = float(schedule.sigmas[round(time * schedule.num_train_timesteps)])
-    beside = {"another's caption": _mean(kinds["another's"]), "no caption": _mean(kinds["none"])}
-    return average("Denoiser", f"loss at noise {sigma:.2g}", kinds["own"], beside)
+    (_, losses), *others = kinds.items()
+    beside = {name: _mean(values) for name, values in others}
+    return average("Denoiser", f"loss at noise {sigma:.2g}", losses, beside)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -16,6 +16,7 @@ from tintype.evaluation.fidelity import fidelity_figures
 from tintype.evaluation.figures import Figure, Report, Tick, Work
 from tintype.evaluation.groups import PAIR, SEEN, Group, draw_groups
 from tintype.evaluation.reader import Judge, load_judge
+from tintype.models.pixels import Pixels
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,10 @@ class Evaluation:
     def __iter__(self) -> Iterator[Tick]:
         examined, effort = self.examined, self.effort
         self._figures, self._not_measured, self._done = [], [], False
-        yield from self._work(autoencoder_figures(examined, effort.autoencoded))
+        if isinstance(examined.model.autoencoder, Pixels):
+            self._not_measured.append("Autoencoder: the model draws pixels and has none.")
+        else:
+            yield from self._work(autoencoder_figures(examined, effort.autoencoded))
         if examined.towers is not None:
             yield from self._work(clip_figures(examined, examined.towers, effort.pools, effort.read_by_clip))
         else:
@@ -74,7 +78,9 @@ class Evaluation:
             )
         yield from self._work(denoiser_figures(examined, effort.losses))
         groups = yield from self._groups()
-        for group in groups:
+        if examined.wordless:
+            self._not_measured.append("Prompt fidelity: the model was trained without text and follows no prompt.")
+        for group in [] if examined.wordless else groups:
             yield from self._work(fidelity_figures(examined, group, self.judge))
         yield from self._likeness(groups)
         self._done = True

@@ -68,6 +68,11 @@ class Examined:
         return self.model.defaults.width
 
     @property
+    def wordless(self) -> bool:
+        """Whether it was trained without text, and draws whatever it likes."""
+        return not self.model.conditioner.towers
+
+    @property
     def factor(self) -> int:
         """Pixels to a latent, along each side."""
         return self.model.autoencoder.factor

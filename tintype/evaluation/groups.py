@@ -74,13 +74,13 @@ def _seen(examined: Examined, count: int) -> list[Scene]:
 def draw_group(examined: Examined, scenes: list[Scene], folder: Path) -> Iterator[int]:
     """The model's pictures of the full captions of ``scenes``, into shards in ``folder``; yields how many are there.
 
-    Default settings; picture i has seed i. What is there is not drawn again.
+    A model without text is told nothing. Default settings; picture i has seed i. What is there is not drawn again.
     """
     model = examined.model
     claim(folder, _identity(examined))
 
     def make(numbers: range) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-        prompts = [complete(scenes[number]) for number in numbers]
+        prompts = ["" if examined.wordless else complete(scenes[number]) for number in numbers]
         run = model.text2img(prompts, seed=numbers.start)
         pixels = np.stack([np.asarray(image) for image in run.images])  # (n H W 3)
         planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()  # (n 3 H W)
@@ -102,9 +102,13 @@ def drawn_group(name: str, scenes: list[Scene], folder: Path) -> Group:
 
 
 def draw_groups(examined: Examined, count: int, folder: Path) -> Iterator[Tick | Group]:
-    """Yields how far the drawing is, and every group when it is ready; whole batches, so that more can follow later."""
+    """Yields how far the drawing is, and every group when it is ready; whole batches, so that more can follow later.
+
+    The pictures of a model without text are one group.
+    """
     count = -(-count // BATCH) * BATCH
-    for name in (SEEN, WHOLE, PAIR):
+    alone = SEEN if examined.curriculum else WHOLE
+    for name in (alone,) if examined.wordless else (SEEN, WHOLE, PAIR):
         scenes = scenes_of_group(examined, name, count)
         if not scenes:
             continue

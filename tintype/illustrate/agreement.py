@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tintype.illustrate.adam import Adam
 from tintype.illustrate.learning import TrainingRow
-from tintype.models import CLIP, ImageEncoderConfig, attend_by_matmul, attend_with, normalize_pixels
+from tintype.models import CLIP, ImageEncoderConfig, attend_by_matmul, attend_with
 from tintype.pipeline.stable_diffusion import StableDiffusion
 from tintype.text.tokenizer import Tokenizer
 from tintype.training.draws import Draw
@@ -72,7 +73,7 @@ class Agreement:
 def learn_to_agree(
     model: StableDiffusion, rows: Sequence[TrainingRow], *, steps: int = 20, seed: int = 0, rate: float = LEARNING_RATE
 ) -> Agreement:
-    """``steps`` real steps of AdamW on a new image tower and a copy of the model's text tower; the model stays."""
+    """``steps`` real steps of Adam on a new image tower and a copy of the model's text tower; the model stays."""
     clip = _clip(model, rows[0].image.width, seed)
     return _agree(clip, model.conditioner.towers[0].tokenizer, rows, steps, seed, rate)
 
@@ -80,7 +81,7 @@ def learn_to_agree(
 def agree_further(
     clip: CLIP, tokenizer: Tokenizer, rows: Sequence[TrainingRow], *, steps: int, seed: int = 0, rate: float
 ) -> Agreement:
-    """``steps`` more real steps of AdamW on a copy of a CLIP that was trained."""
+    """``steps`` more real steps of Adam on a copy of a CLIP that was trained."""
     further = copy.deepcopy(clip).float().requires_grad_(True)
     return replace(_agree(further, tokenizer, rows, steps, seed, rate), own=True)
 
@@ -93,25 +94,28 @@ def _agree(
     batch = task.batch([Draw(seed, 0, index) for index in range(len(rows))])
     device = clip.logit_scale.device
     batch = Pairs(batch.pixels.to(device), batch.ids.to(device))
-    optimizer = torch.optim.AdamW(clip.parameters(), lr=rate, weight_decay=0.0)
-    features = _features(clip, batch)
+    optimizer = Adam(clip.parameters(), rate)
+    features: list[tuple[Tensor, Tensor]] = []  # of every call, as the loss saw them
+    listening = clip.register_forward_hook(lambda _, __, out: features.append((out[0].detach(), out[1].detach())))
     taken = []
     for _ in range(steps):
         with torch.enable_grad(), attend_with(clip, attend_by_matmul):
             loss, metrics = task.loss(batch)
-            optimizer.zero_grad()
             loss.backward()
         share = float(metrics["retrieval_at_1"])
-        taken.append(AgreementStep(_similarity(clip, batch), float(loss.detach()), share, _norms(clip)))
+        taken.append(AgreementStep(_similarity(*features[-1]), float(loss.detach()), share, _norms(clip)))
         optimizer.step()
         task.after_step()
     with torch.no_grad():
         loss, metrics = task.loss(batch)
+    listening.remove()
+    image, text = features[0]
     return Agreement(
         tuple(row.caption for row in rows),
-        *features,
+        image.cpu(),
+        text.cpu(),
         tuple(taken),
-        _similarity(clip, batch),
+        _similarity(*features[-1]),
         float(loss),
         float(metrics["retrieval_at_1"]),
     )
@@ -158,15 +162,8 @@ def _clip(model: StableDiffusion, side: int, seed: int) -> CLIP:
     return clip.to(model.device).requires_grad_(True)
 
 
-@torch.no_grad()
-def _features(clip: CLIP, batch: Pairs) -> tuple[Tensor, Tensor]:
-    image, text = clip(normalize_pixels(batch.pixels), batch.ids)
-    return image.cpu(), text.cpu()
-
-
-def _similarity(clip: CLIP, batch: Pairs) -> Tensor:
-    image, text = _features(clip, batch)
-    return image @ text.T
+def _similarity(image: Tensor, text: Tensor) -> Tensor:
+    return (image @ text.T).cpu()
 
 
 def _norms(clip: CLIP) -> dict[str, float]:

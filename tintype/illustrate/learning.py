@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tintype.checkpoints.load import BOX
 from tintype.diffusion import Denoiser
 from tintype.errors import CheckpointError, TintypeError
+from tintype.illustrate.adam import Adam
 from tintype.images import to_tensor
 from tintype.models import attend_by_matmul, attend_with
 from tintype.pipeline.stable_diffusion import StableDiffusion
@@ -28,7 +29,7 @@ from tintype.training.draws import Draw
 from tintype.types import Conditioning
 
 STEP_LR = 1e-5
-"""AdamW's first step moves each weight by at most this: small, since the copy has learnt already."""
+"""Adam's first step moves each weight by at most this: small, since the copy has learnt already."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class LearningStep:
         grad_norm: the length of the whole gradient.
         grad_norms: of each part, by name, in the order of the forward pass.
         change_norms: how far the weights of each part moved, over their length.
-        learning_rate: of AdamW, whose first step it is.
+        learning_rate: of Adam, whose first step it is.
         parameters: how many were updated.
     """
 
@@ -135,12 +136,12 @@ def learning_step(
     learning_rate: float = STEP_LR,
     latents: Tensor | None = None,
 ) -> LearningStep:
-    """One step of AdamW on a copy of the UNet, in fp32, with one example of each row.
+    """One step of Adam on a copy of the UNet, in fp32, with one example of each row.
 
     ``latents``: those of the rows, where they are at hand (``row_latents``).
 
     Raises:
-        TintypeError: there is not memory enough for the copy, its gradient and AdamW's state.
+        TintypeError: there is not memory enough for the copy, its gradient and Adam's state.
     """
     _check_memory(model)
     x0, noise, t = _drawn(model, rows, None, seed, latents)
@@ -152,7 +153,7 @@ def learning_step(
     before = [weight.detach().clone() for weight in unet.parameters()]
     denoiser = Denoiser(unet, model.schedule)
     context = context.to(x0.device)
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=learning_rate, weight_decay=0.0)
+    optimizer = Adam(unet.parameters(), learning_rate)
     with torch.enable_grad(), attend_with(unet, attend_by_matmul):
         loss = denoiser.loss(x0, noise, t, Conditioning(context)).mean()
         loss.backward()
@@ -243,7 +244,7 @@ def _length(tensors) -> float:
 
 
 def _check_memory(model: StableDiffusion) -> None:
-    """TintypeError where a copy, what it was, its gradient and AdamW's two moments, in fp32, do not fit."""
+    """TintypeError where a copy, what it was, its gradient and Adam's two moments, in fp32, do not fit."""
     needed = 5 * 4 * sum(weight.numel() for weight in model.unet.parameters())
     free = free_memory(model.device)
     if free is not None and needed > free:

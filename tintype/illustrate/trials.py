@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tintype.diffusion.noise import start_noise
 from tintype.illustrate.recording import Recording
 from tintype.images import Source
 
@@ -76,20 +77,24 @@ def try_prompts(sd: StableDiffusion, recording: Recording, inputs: Inputs | None
     inputs = inputs or Inputs()
     settings = one_picture(recording)
     whole = recording.settings.steps or len(recording.steps)
-    steps = whole if not is_slow(recording) else min(whole, max(FEWEST_STEPS, whole // 6))
+    slow = is_slow(recording)
+    steps = whole if not slow else min(whole, max(FEWEST_STEPS, whole // 6))
     settings = replace(settings, steps=steps, spacing=settings.spacing if steps == whole else None)
     same = recording.image if steps == whole else _image(sd, settings, inputs)
 
-    def drawn(prompt: str, **changes: object) -> Drawn:
-        image = _image(sd, replace(settings, prompt=prompt, **changes), inputs)
-        return Drawn(prompt, image, distance(image, same))
-
-    without = []
-    for number, share in strongest(recording)[:words]:
-        prompt = without_word(recording.prompt, recording.words, number)
-        if prompt is not None:
-            without.append(Absence(recording.words[number], share, drawn(prompt)))
-    plain = drawn("", guidance_scale=1.0, negative_prompt=None)
+    tried = [
+        (recording.words[number], share, prompt)
+        for number, share in strongest(recording)[:words]
+        if (prompt := without_word(recording.prompt, recording.words, number)) is not None
+    ]
+    together = _in_one_chunk(sd, recording) and not (slow or settings.eta)
+    images = _images(sd, settings, [prompt for _, _, prompt in tried], inputs, together)
+    without = tuple(
+        Absence(word, share, Drawn(prompt, image, distance(image, same)))
+        for (word, share, prompt), image in zip(tried, images, strict=True)
+    )
+    image = _image(sd, replace(settings, prompt="", guidance_scale=1.0, negative_prompt=None), inputs)
+    plain = Drawn("", image, distance(image, same))
     if inputs.image is None:
         prompt, strength = PIRATES, STRENGTH
         anew = replace(settings, prompt=prompt, strength=strength, spacing=None)
@@ -98,7 +103,7 @@ def try_prompts(sd: StableDiffusion, recording: Recording, inputs: Inputs | None
     else:
         prompt, strength = recording.prompt, settings.strength or 1.0
         altered, altered_steps = recording.image, len(recording.steps)
-    return Trials(steps, same, tuple(without), plain, altered, prompt, strength, altered_steps)
+    return Trials(steps, same, without, plain, altered, prompt, strength, altered_steps)
 
 
 def is_slow(recording: Recording) -> bool:
@@ -120,6 +125,29 @@ def one_picture(recording: Recording) -> Settings:
 
 def _image(sd: StableDiffusion, settings: Settings, inputs: Inputs) -> Image.Image:
     return sd.run(settings, image=inputs.image, mask=inputs.mask).images[0]
+
+
+def _in_one_chunk(sd: StableDiffusion, recording: Recording) -> bool:
+    """Whether the prompt, and so every part of it, is told to the network in one chunk of tokens."""
+    context = recording.context
+    return context is not None and len(context) <= sd.conditioner.towers[0].encoder.config.length
+
+
+def _images(
+    sd: StableDiffusion, settings: Settings, prompts: Sequence[str], inputs: Inputs, together: bool
+) -> list[Image.Image]:
+    """A picture of each prompt on the same noise.
+
+    ``together``: as one batch, which is faster and takes more memory. A solver that draws noise would draw another for
+    each picture of a batch, and prompts of several lengths would be filled up to the longest; such go one by one.
+    """
+    if not together or len(prompts) < 2:
+        return [_image(sd, replace(settings, prompt=prompt), inputs) for prompt in prompts]
+    (width, height), factor = settings.size, sd.autoencoder.factor
+    shape = (sd.autoencoder.config.latent_channels, height // factor, width // factor)
+    noise = start_noise([settings.seed or 0], shape, settings.noise).expand(len(prompts), -1, -1, -1)
+    settings = replace(settings, prompt=tuple(prompts))
+    return sd.run(settings, image=inputs.image, mask=inputs.mask, latents=noise).images
 
 
 def strongest(recording: Recording) -> list[tuple[int, float]]:

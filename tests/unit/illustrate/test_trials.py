@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -52,6 +54,18 @@ def test_words_are_tried_by_their_share_and_the_model_is_left_as_it_was(models, 
         assert distance(each.drawn.image, tried.same) == each.drawn.distance > 0
     assert tried.unconditional.prompt == ""
     assert all(torch.equal(a, b) for a, b in zip(before, sd.unet.parameters(), strict=True))
+
+
+def test_trials_in_one_batch_are_those_drawn_alone(models, recording):
+    """Up to rounding; a solver that draws noise of its own is not batched, and each picture has the run's noise."""
+    sd = models["sd1"]
+    for settings in (recording.settings, replace(recording.settings, sampler="euler_a", eta=1.0)):
+        tried = try_prompts(sd, replace(recording, settings=settings), words=2)
+        for each in tried.without:
+            alone = sd.run(
+                replace(one_picture(recording), sampler=settings.sampler, eta=settings.eta, prompt=each.drawn.prompt)
+            )
+            assert distance(each.drawn.image, alone.images[0]) < 0.1
 
 
 def test_a_run_from_a_picture_is_itself_the_altered_picture(models, picture):
