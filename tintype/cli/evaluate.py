@@ -12,6 +12,7 @@ import typer
 
 from tintype.cli.bars import watch_ticks
 from tintype.cli.terminal import say
+from tintype.cli.threads import set_threads
 from tintype.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ Keep = Annotated[
     typer.Option(help="Where generated pictures are kept; the same command continues there.", show_default=False),
 ]
 Card = Annotated[bool, typer.Option("--card", help="Put the report into the model's README.md.")]
-Threads = Annotated[int | None, typer.Option(help="How many CPU threads to use.", min=1)]
+Threads = Annotated[int | None, typer.Option(help="How many CPU threads to use.  [default: one a core]", min=1)]
 
 
 def evaluate(
@@ -50,18 +51,16 @@ def evaluate(
     threads: Threads = None,
 ) -> None:
     """Measure a model: autoencoder, CLIP, denoiser, and whether its pictures show what the words say."""
-    import torch
-
     from tintype.evaluation import FAST, THOROUGH, Effort, Evaluation, add_to_card, examine, write_page
 
     if output is not None and output.suffix not in (".html", ".md"):
         raise SettingsError(f"{output.name}: a report is written as .html or .md.")
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     effort = Effort.of(pictures) if pictures is not None else FAST if fast else THOROUGH
     examined = examine(model)
     if card and examined.folder is None:
         raise SettingsError("--card writes into a model's folder; this model has none.")
+    examined.model.speed()
     with tempfile.TemporaryDirectory(prefix="tintype-") as scratch:
         report = _measured(Evaluation(examined, keep or Path(scratch), effort))
     _show(report)

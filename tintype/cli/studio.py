@@ -26,7 +26,9 @@ def studio(
         str | None, typer.Option(help="cpu, cuda, cuda:1, mps ...  [default: a GPU if there is one]")
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    threads: Annotated[int | None, typer.Option(help="How many CPU threads to use.", min=1)] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="How many CPU threads to use.  [default: one a core]", min=1)
+    ] = None,
 ) -> None:
     """Draw in the browser: a page on this machine, for this machine alone."""
     try:

@@ -14,6 +14,7 @@ import typer
 
 from tintype.cli.bars import watch_count
 from tintype.cli.terminal import give, say
+from tintype.cli.threads import set_threads
 from tintype.cli.watch import Sheets, TensorBoard, moments_of, watch_alone, watch_stage
 from tintype.errors import SettingsError
 
@@ -55,7 +56,7 @@ LoraFolder = Annotated[
 Folder = Annotated[
     Path | None, typer.Option(help="Where everything is kept.  [default: runs/RECIPE]", show_default=False)
 ]
-Threads = Annotated[int | None, typer.Option(help="How many CPU threads to use.", min=1)]
+Threads = Annotated[int | None, typer.Option(help="How many CPU threads to use.  [default: one a core]", min=1)]
 Shard = Annotated[str, typer.Option(help="Make only the i-th of n shares: several machines can share the work.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The folder to write the model to.")]
 
@@ -131,13 +132,10 @@ def judge(
     tensorboard: TensorBoard = False,
 ) -> None:
     """The network that `tintype evaluate` reads pictures with, from freshly drawn scenes."""
-    import torch
-
     from tintype.evaluation.teaching import RECIPE, judge_training, write_judge
     from tintype.training import adjusted
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     training = judge_training(adjusted(RECIPE, dict(map(_change, changes or []))), folder)
     watch_alone("judge", training, None, None, tensorboard)
     if output is not None:
@@ -241,8 +239,7 @@ def _lesson(recipe: str, changes: list[str] | None, folder: Path | None, threads
     dials = adjusted(LORAS[recipe], given)
     if steps is not None:
         dials = replace(dials, pictures=steps * dials.batch_size)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     device = None if processes().alone else processes().device
     sd = tintype.load(source, device=device, dtype=None if torch.cuda.is_available() else torch.float32)
     return LoraLesson(sd, open_source(data), dials, folder or Path("runs") / f"{Path(data).name}-lora")
@@ -288,15 +285,12 @@ def _chain(
     recipe: str, changes: list[str] | None, folder: Path | None, threads: int | None
 ) -> tuple[Chain, dict[str, str]]:
     """The chain, and those changes that are for one stage."""
-    import torch
-
     from tintype.training import CHAINS, Chain, processes
     from tintype.training.identity import kept
 
     if recipe not in CHAINS:
         raise SettingsError(f"There is no recipe {recipe!r}; there are {', '.join(CHAINS)}.")
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     folder = folder or Path("runs") / recipe
     given = dict(map(_change, changes or []))
     stated = {name: given.pop(name) for name in OF_THE_CHAIN if name in given}

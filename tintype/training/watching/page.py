@@ -21,7 +21,7 @@ from tintype.training.watching.watcher import read_about, replaced, sheets_of
 PAGE = "run.html"
 SHEETS_SHOWN = 9
 SHEET_WIDTH, SHEET_QUALITY = 720, 82
-WIDTH, HEIGHT, LEFT, BOTTOM = 420, 170, 52, 22
+WIDTH, HEIGHT, LEFT, BOTTOM = 420, 170, 62, 22
 
 STYLE = files("tintype.training.watching").joinpath("run.css").read_text(encoding="utf-8")
 
@@ -107,7 +107,7 @@ def _counts(log: Log | None, aim: int, start: dict[str, Any]) -> str:
         "seed": str(start["recipe"].get("seed", "")),
     }
     if "listing_sha256" in data:
-        rows["listing of the data, SHA-256"] = data["listing_sha256"][:16] + "…"
+        rows["listing of the data, SHA-256"] = data["listing_sha256"][:12] + "…"
     return (
         "<dl>"
         + "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in rows.items())
