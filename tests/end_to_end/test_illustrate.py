@@ -6,9 +6,12 @@ import json
 import re
 
 import pytest
+from PIL import Image
 
 from tests.contracts.repository import ROOT
 from tests.unit.illustrate.pages import parse
+from tests.unit.illustrate.tiny import tiny
+from tintype.checkpoints.folder import save_folder
 
 ROW = re.compile(r"^\|\s*(\d+)\s*\|[^|]+\|\s*([\w-]+)\s*\|[^|]+\|$", re.M)
 LISTED = [(int(number), anchor) for number, anchor in ROW.findall((ROOT / "docs" / "illustrate.md").read_text())]
@@ -49,11 +52,11 @@ def test_the_page_is_small_enough(made):
 
 
 def test_from_the_command_line_with_a_picture_and_numbers(tintype_command, tmp_path):
-    drawn = tintype_command("text2img", "a beach", "--steps", "2", "--seed", "1", "-o", "beach.png", "--threads", "1")
-    assert drawn.returncode == 0, drawn.stderr
+    save_folder(tiny("sd1"), tmp_path / "model")
+    Image.linear_gradient("L").resize((64, 64)).convert("RGB").save(tmp_path / "beach.png")
     result = tintype_command(
         "illustrate", "a red lighthouse", "--image", "beach.png", "--strength", "0.6", "--steps", "4", "--seed", "3",
-        "--lang", "zh", "--json", "numbers.json", "-o", "page.html", "--threads", "1",
+        "--lang", "zh", "--json", "numbers.json", "-o", "page.html", "--threads", "1", "--model", "model",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["page.html", "numbers.json"]
