@@ -125,7 +125,7 @@ def look_after(
     trip = round_trip(sd, recording.image)
     others = [round_trip(sd, row.image).psnr for row in rows[:4]]
     sigmas = [float(sd.schedule.sigma(t)) if t else 0.0 for t in FORWARD]
-    forward = forward_row(sd, trip.latents, sigmas, seed=recording.seed)
+    forward = forward_row(sd, trip.latents, sigmas, seed=recording.seed, clean=trip.rebuilt)
     say("a step of training, on a copy")
     learnt = _learn(sd, rows)
     found = None

@@ -71,14 +71,25 @@ def round_trip(model: StableDiffusion, image: Image.Image) -> RoundTrip:
     )
 
 
-def forward_row(model: StableDiffusion, latents: Tensor, sigmas: Sequence[float], *, seed: int = 0) -> list[Noised]:
-    """Latents (c h w) with one noise in growing amounts, each painted: the row that training walks."""
+def forward_row(
+    model: StableDiffusion,
+    latents: Tensor,
+    sigmas: Sequence[float],
+    *,
+    seed: int = 0,
+    clean: Image.Image | None = None,
+) -> list[Noised]:
+    """Latents (c h w) with one noise in growing amounts, each painted: the row that training walks.
+
+    ``clean``: the latents themselves, where they are painted already.
+    """
     c, h, w = latents.shape
     noise = start_noise([seed], (c, h, w))[0]
     row = []
     for sigma in sigmas:
         x = latents.float().cpu() + sigma * noise
-        painted = model.images((x / sqrt(1 + sigma**2))[None])[0]
+        known = clean if sigma == 0 else None
+        painted = known or model.images((x / sqrt(1 + sigma**2))[None])[0]
         time = model.schedule.timestep(sigma) if sigma > 0 else 0.0
         row.append(Noised(sigma, float(torch.as_tensor(time)), x, painted))
     return row

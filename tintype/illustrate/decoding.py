@@ -7,22 +7,27 @@ from dataclasses import replace
 from itertools import accumulate
 from math import sqrt
 
+from PIL import Image
+
 from tintype.illustrate.recording import Decoded, Recording
 from tintype.pipeline.stable_diffusion import StableDiffusion
 
 
-def decode_steps(model: StableDiffusion, recording: Recording, count: int = 16) -> Recording:
+def decode_steps(
+    model: StableDiffusion, recording: Recording, count: int = 16, *, first: Image.Image | None = None
+) -> Recording:
     """The recording with up to ``count`` latents painted: half of them estimates, half the noisy latents themselves.
 
     Steps are taken more densely where the outline moves (``chosen_steps``). Of both kinds the first step is there; the
-    result is the recording's ``image``.
+    result is the recording's ``image``. ``first``: the first step's estimate, where it is painted already.
     """
     steps = recording.steps
     chosen = chosen_steps(recording.outline_changes, max(1, count // 2))
     decoded = []
     for index in chosen:
         step = steps[index]
-        decoded.append(Decoded(index, "denoised", model.images(step.denoised[None])[0]))
+        known = first if index == 0 else None
+        decoded.append(Decoded(index, "denoised", known or model.images(step.denoised[None])[0]))
         if len(decoded) < count:
             noisy = step.x / sqrt(1 + step.sigma**2)
             decoded.append(Decoded(index, "noisy", model.images(noisy[None])[0]))

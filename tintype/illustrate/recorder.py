@@ -26,6 +26,7 @@ from tintype.illustrate.parts import Clock, Stopwatch, part_facts
 from tintype.illustrate.recording import RecordedStep, Recording
 from tintype.illustrate.structure import skip_connections
 from tintype.illustrate.words import contexts, words_of
+from tintype.images import to_image
 from tintype.pipeline.run import Run
 from tintype.types import Denoise, Sigma
 
@@ -174,15 +175,15 @@ class Recorder:
         run, model, settings = self.run, self.model, self.run.settings
         latents = run.latents[self.image].cpu()  # (c h w)
         picture = run.images[self.image]  # not under the model's lock: whoever else asks for them holds the run's
+        steps = self._steps(latents)
         decoder = Stopwatch(model.autoencoder.decoder)
         with model.lock, decoder.running():
-            model.decode(latents[None])
+            first = to_image(model.decode(steps[0].denoised[None])[0])
         towers = [Stopwatch(tower.encoder) for tower in model.conditioner.towers]
         with model.lock, ExitStack() as stack:
             for tower in towers:
                 stack.enter_context(tower.running())
             context, uncond = contexts(model, settings, self._scale, self._prompt)
-        steps = self._steps(latents)
         recording = Recording(
             model_name=model.name,
             settings=settings,
@@ -209,7 +210,7 @@ class Recorder:
             decoded=(),
             recording_milliseconds=1000 * self.seconds,
         )
-        return decode_steps(model, recording, decode) if decode else recording
+        return decode_steps(model, recording, decode, first=first) if decode else recording
 
     @property
     def _scale(self) -> float:

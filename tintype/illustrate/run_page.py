@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +22,7 @@ from tintype.illustrate.figures.ink import Film, picture, sheets
 from tintype.illustrate.recording import Recording
 from tintype.illustrate.story import Chapter, chapters, recap
 from tintype.illustrate.strings import Strings, strings
-from tintype.illustrate.trials import Inputs
+from tintype.illustrate.trials import PATIENCE_MS, Inputs
 from tintype.images import Source
 
 if TYPE_CHECKING:
@@ -81,9 +82,11 @@ def illustrate(
     run = sd.run(Settings(prompt=prompt, **settings), image=image, mask=mask)
     recorder = record(run)
     (progress or (lambda name: None))("run")
+    begun = time.perf_counter()
     for _ in run:
         pass
-    recording = recorder.recording()
+    slow = time.perf_counter() - begun > PATIENCE_MS / 1000
+    recording = recorder.recording(decode=max(3, min(16, len(run) // 6)) if slow else 16)
     found = look_after(sd, recording, Inputs(image, mask), dials=dials, other=other, progress=progress)
     return page(recording, found, language=language, full=full)
 

@@ -133,7 +133,7 @@ def _with_model(
         trip = round_trip(sd, rows[0].image)
         others = sum(round_trip(sd, row.image).psnr for row in rows[1:5]) / max(1, len(rows[1:5]))
         sigmas = [float(sd.schedule.sigma(t)) if t else 0.0 for t in FORWARD]
-        forward = tuple(forward_row(sd, trip.latents, sigmas))
+        forward = tuple(forward_row(sd, trip.latents, sigmas, clean=trip.rebuilt))
     say("a step of the noise predictor, on a copy")
     learnt = Learnt(rows, True, (), (), None, agreement, None)
     if sd.conditioner.towers:

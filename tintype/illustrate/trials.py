@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 PATIENCE_MS = 15_000
 """Of the UNet's time in the run: above it, trials take fewer steps."""
 
-FEWEST_STEPS = 8
+SLOW_STEPS = 4, 8
+"""After a slow run a trial takes a fifth of its steps, within these: the page takes at most three times the run."""
 
 PIRATES, STRENGTH = "Pirate ship", 0.75
 """The article's example of a picture that is altered."""
@@ -78,7 +79,8 @@ def try_prompts(sd: StableDiffusion, recording: Recording, inputs: Inputs | None
     settings = one_picture(recording)
     whole = recording.settings.steps or len(recording.steps)
     slow = is_slow(recording)
-    steps = whole if not slow else min(whole, max(FEWEST_STEPS, whole // 6))
+    fewest, most = SLOW_STEPS
+    steps = min(whole, max(fewest, min(most, whole // 5))) if slow else whole
     settings = replace(settings, steps=steps, spacing=settings.spacing if steps == whole else None)
     same = recording.image if steps == whole else _image(sd, settings, inputs)
 
