@@ -43,6 +43,8 @@ EXAMPLES = (3, 14, 7, 42, 2, 21)
 OF = 50
 FEW_STEPS = 8
 PAIRS, PAIR_STEPS, PAIR_RATE = 6, 8, 1e-4
+SLOW_EXAMPLES, SLOW_PAIR_STEPS = 2, 2
+"""After a slow run: a step of a large UNet, of 6 examples, and of its CLIP would take a third of the run."""
 
 WhyNot = Literal["memory", "kind"]
 
@@ -125,11 +127,12 @@ def look_after(
     trip = round_trip(sd, recording.image)
     others = [round_trip(sd, row.image).psnr for row in rows[:4]]
     sigmas = [float(sd.schedule.sigma(t)) if t else 0.0 for t in FORWARD]
-    forward = forward_row(sd, trip.latents, sigmas, seed=recording.seed, clean=trip.rebuilt)
+    slow = trials.is_slow(recording)
+    forward = forward_row(sd, trip.latents, sigmas, seed=recording.seed, clean=trip.rebuilt, paint=not slow)
     say("a step of training, on a copy")
-    learnt = _learn(sd, rows)
+    learnt = _learn(sd, rows, slow)
     found = None
-    if dials or not trials.is_slow(recording):
+    if dials or not slow:
         say("turning the dials")
         found = _turn(sd, recording, dials, other or OTHER)
     given = None if inputs is None or inputs.image is None else _given(recording, inputs)
@@ -153,7 +156,7 @@ def _turn(sd: StableDiffusion, recording: Recording, all_of_them: bool, other: s
     return Dials(scales, whole, trials.sweep_steps(sd, recording), trials.part_ways(sd, recording, other))
 
 
-def _learn(sd: StableDiffusion, rows: tuple[TrainingRow, ...]) -> Learnt:
+def _learn(sd: StableDiffusion, rows: tuple[TrainingRow, ...], slow: bool) -> Learnt:
     own = sd.name == "box"
     config = sd.unet.config
     if config.vector_dim or config.guidance_dim or config.in_channels != config.out_channels:
@@ -165,8 +168,10 @@ def _learn(sd: StableDiffusion, rows: tuple[TrainingRow, ...]) -> Learnt:
     examples = training_examples(sd, chosen, timesteps=times, latents=latents)
     pictures = tuple(sd.images(each.x[None] / (1 + each.sigma**2) ** 0.5)[0] for each in examples[:2])
     try:
-        step = learning_step(sd, chosen, latents=latents)
-        agreement = learn_to_agree(sd, rows[:PAIRS], steps=PAIR_STEPS, rate=PAIR_RATE)
+        count = SLOW_EXAMPLES if slow else len(chosen)
+        step = learning_step(sd, chosen[:count], latents=latents[:count])
+        steps = SLOW_PAIR_STEPS if slow else PAIR_STEPS
+        agreement = learn_to_agree(sd, rows[:PAIRS], steps=steps, rate=PAIR_RATE)
     except TintypeError:
         return Learnt(rows, own, examples, pictures, None, None, "memory")
     return Learnt(rows, own, examples, pictures, step, agreement, None)

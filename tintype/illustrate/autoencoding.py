@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from tintype.diffusion import start_noise
+from tintype.illustrate.previews import latent_colours, preview_images
 from tintype.images import to_image, to_tensor
 from tintype.pipeline.stable_diffusion import StableDiffusion
 
@@ -45,12 +46,13 @@ class RoundTrip:
 
 @dataclass(frozen=True)
 class Noised:
-    """Latents with a known amount of noise, as they are (c h w) and painted."""
+    """Latents with a known amount of noise, as they are (c h w) and painted; or, not ``decoded``, as mere colours."""
 
     sigma: float
     timestep: float
     x: Tensor
     image: Image.Image
+    decoded: bool = True
 
 
 def round_trip(model: StableDiffusion, image: Image.Image) -> RoundTrip:
@@ -78,18 +80,25 @@ def forward_row(
     *,
     seed: int = 0,
     clean: Image.Image | None = None,
+    paint: bool = True,
 ) -> list[Noised]:
     """Latents (c h w) with one noise in growing amounts, each painted: the row that training walks.
 
-    ``clean``: the latents themselves, where they are painted already.
+    ``clean``: the latents themselves, where they are painted already. Without ``paint`` the noisy ones are shown by the
+    linear map from latents to colours.
     """
     c, h, w = latents.shape
     noise = start_noise([seed], (c, h, w))[0]
     row = []
     for sigma in sigmas:
         x = latents.float().cpu() + sigma * noise
-        known = clean if sigma == 0 else None
-        painted = known or model.images((x / sqrt(1 + sigma**2))[None])[0]
+        scaled, decoded = (x / sqrt(1 + sigma**2))[None], paint or sigma == 0
+        if sigma == 0 and clean is not None:
+            painted = clean
+        elif decoded:
+            painted = model.images(scaled)[0]
+        else:
+            painted = preview_images(scaled, latent_colours(model), model.autoencoder.factor)[0]
         time = model.schedule.timestep(sigma) if sigma > 0 else 0.0
-        row.append(Noised(sigma, float(torch.as_tensor(time)), x, painted))
+        row.append(Noised(sigma, float(torch.as_tensor(time)), x, painted, decoded))
     return row

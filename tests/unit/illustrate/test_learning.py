@@ -118,3 +118,19 @@ def test_the_forward_row(sd):
     torch.testing.assert_close((row[1].x - latents) * 14, row[2].x - latents, rtol=1e-4, atol=1e-4)
     assert row[0].timestep < row[1].timestep < row[2].timestep
     assert row[2].image.size == (64, 64)
+
+
+def test_the_forward_row_is_mapped_where_it_is_not_painted(models, rows):
+    from tintype.illustrate import forward_row, round_trip
+    from tintype.illustrate.figures import autoencoder
+
+    sd = models["sd1"]
+    trip = round_trip(sd, rows[0].image)
+    clean, noisy = forward_row(sd, trip.latents, [0.0, 2.0], clean=trip.rebuilt, paint=False)
+    assert clean.image is trip.rebuilt and clean.decoded and not noisy.decoded
+    assert noisy.image.size == trip.image.size
+    assert "linear map" in autoencoder.forward(trip, [clean, noisy]).caption
+    painted = forward_row(sd, trip.latents, [0.0, 2.0], clean=trip.rebuilt)
+    assert all(each.decoded for each in painted)
+    assert "linear map" not in autoencoder.forward(trip, painted).caption
+    assert (painted[1].x == noisy.x).all()

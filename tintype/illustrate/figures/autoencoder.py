@@ -59,7 +59,7 @@ def back_and_forth(trip: RoundTrip, others: float, words: Strings | None = None,
 
 
 def forward(trip: RoundTrip, row: Sequence[Noised], words: Strings | None = None) -> Figure:
-    """The picture goes through the encoder; noise is added to its latents in known amounts; each decoded below."""
+    """The picture goes through the encoder; noise is added to its latents in known amounts; each painted below."""
     s = words or strings()
     columns = [
         div("column", picture(trip.image, s.text("trip.original"), class_="result", most=40_000)),
@@ -67,21 +67,23 @@ def forward(trip: RoundTrip, row: Sequence[Noised], words: Strings | None = None
     ]
     for amount, each in enumerate(row):
         label = s.text("forward.amount", amount=amount)
+        how = "forward.decoded" if each.decoded else "forward.mapped"
         columns.append(
             div(
                 "column",
                 element("b", label),
                 picture(channels(_unit(each)), label),
                 element("small", f"t {each.timestep:.0f}, σ {say.number(each.sigma)}", class_="ink mint"),
-                picture(each.image, s.text("forward.decoded", amount=amount), class_="result", most=30_000),
+                picture(each.image, s.text(how, amount=amount), class_="result", most=30_000),
             )
         )
     values = {"most": f"{row[-1].timestep:.0f}", "sigma": say.number(row[-1].sigma)}
+    caption = s.rich("forward.caption" if row[-1].decoded else "forward.caption_mapped", **values)
     return Figure(
         "forward",
         div("filmstrip", columns),
-        s.rich("forward.caption", **values),
-        s.text("forward.alt", **values),
+        caption,
+        s.text("forward.alt" if row[-1].decoded else "forward.alt_mapped", **values),
         (22,),
         values,
         wide=True,
