@@ -18,33 +18,26 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.peers.rows import PROMPT, anonymous_bytes
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "build" / "bench-sdxl-float16"
-PROMPT = "a lighthouse on a cliff above the sea at sunset"
-
-
-def anonymous() -> float:
-    """GiB that this process has for itself alone."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 2**20
-    raise SystemExit("this system does not tell anonymous memory")
 
 
 class Peak:
-    """The most anonymous memory since the last ``taken``, looked at twenty times a second."""
+    """The most anonymous memory, in bytes, since the last ``taken``, looked at twenty times a second."""
 
     def __init__(self) -> None:
-        self._most = 0.0
+        self._most = 0
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
         while True:
-            self._most = max(self._most, anonymous())
+            self._most = max(self._most, anonymous_bytes())
             time.sleep(0.05)
 
-    def taken(self) -> float:
-        most, self._most = max(self._most, anonymous()), 0.0
+    def taken(self) -> int:
+        most, self._most = max(self._most, anonymous_bytes()), 0
         return most
 
 
@@ -72,7 +65,7 @@ def draw(size: int, steps: int) -> None:
 
     def told(what: str) -> None:
         nonlocal start
-        print(f"{what}: {time.perf_counter() - start:.1f} s, at most {peak.taken():.1f} GiB", flush=True)
+        print(f"{what}: {time.perf_counter() - start:.1f} s, at most {peak.taken() / 2**30:.1f} GiB", flush=True)
         start = time.perf_counter()
 
     sd = tintype.load(FOLDER).speed()

@@ -80,8 +80,9 @@ class Evaluation:
         groups = yield from self._groups()
         if examined.wordless:
             self._not_measured.append("Prompt fidelity: the model was trained without text and follows no prompt.")
-        for group in [] if examined.wordless else groups:
-            yield from self._work(fidelity_figures(examined, group, self.judge))
+        else:
+            for group in groups:
+                yield from self._work(fidelity_figures(examined, group, self.judge))
         yield from self._likeness(groups)
         self._done = True
 
