@@ -9,8 +9,12 @@ from typing import Any
 
 
 def lazily(package: str, names: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` of a package. ``names``: the public ones, by the module that each is in."""
+    """``__getattr__`` and ``__dir__`` of a package. ``names``: the public ones, by the module that each is in.
+
+    No name may be that of its module: whoever imported the module first would get that instead.
+    """
     homes = {name: module for module, those in names.items() for name in those}
+    assert all(f"{package}.{name}" not in names for name in homes)
 
     def get(name: str) -> Any:
         if name not in homes:

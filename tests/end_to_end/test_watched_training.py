@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.browser import ARE_THERE, REASON, Browser
-from tintype.illustrate.training_page import illustrate_training
+from tintype.illustrate.page_of_training import illustrate_training
 from tintype.training import Chain
 from tintype.training.recipes import TINY
 from tintype.training.watching import Moments, PageWriter, ProvenanceKeeper, SheetDrawer, sheet_of, watched

@@ -12,8 +12,8 @@ from tintype.cli.illustrate import illustrate
 from tintype.errors import SettingsError, TrainingError
 from tintype.illustrate.figures.course import sheets
 from tintype.illustrate.learning import TrainingRow
+from tintype.illustrate.page_of_training import illustrate_training, training_chapters, training_page
 from tintype.illustrate.strings import strings
-from tintype.illustrate.training_page import illustrate_training, training_chapters, training_page
 from tintype.illustrate.training_run import read_run
 from tintype.models import normalize_pixels
 from tintype.training import Chain

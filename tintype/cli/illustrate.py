@@ -108,7 +108,7 @@ def illustrate(
 
 
 def _page_of_training(folder: Path, language: str, full: bool, start: float) -> "Page":
-    from tintype.illustrate.training_page import illustrate_training
+    from tintype.illustrate.page_of_training import illustrate_training
 
     return illustrate_training(folder, language=language, full=full, progress=_told(start))
 

@@ -227,7 +227,8 @@ def _lesson(recipe: str, changes: list[str] | None, folder: Path | None, threads
     import torch
 
     import tintype
-    from tintype.training import LORAS, LoraLesson, adjusted, processes
+    from tintype.training import LORAS, LoraLesson, adjusted
+    from tintype.training.processes import processes
     from tintype.training.sources import open_source
 
     if recipe not in LORAS:
@@ -285,8 +286,9 @@ def _chain(
     recipe: str, changes: list[str] | None, folder: Path | None, threads: int | None
 ) -> tuple[Chain, dict[str, str]]:
     """The chain, and those changes that are for one stage."""
-    from tintype.training import CHAINS, Chain, processes
+    from tintype.training import CHAINS, Chain
     from tintype.training.identity import kept
+    from tintype.training.processes import processes
 
     if recipe not in CHAINS:
         raise SettingsError(f"There is no recipe {recipe!r}; there are {', '.join(CHAINS)}.")
@@ -326,7 +328,7 @@ def _encode(chain: Chain, part: int, parts: int) -> None:
 
 def _share_out(what: str, make: Callable[..., Iterator[int]], total: int, part: int, parts: int) -> None:
     """The ``part``-th of ``parts`` shares of some work, shared in its turn by the processes of this group."""
-    from tintype.training import processes
+    from tintype.training.processes import processes
 
     group = processes()
     watch_count(what, make(part=part * group.count + group.index, parts=parts * group.count), total)
@@ -335,7 +337,7 @@ def _share_out(what: str, make: Callable[..., Iterator[int]], total: int, part: 
 
 def _by_the_first(work: Callable[[], object]) -> None:
     """Done once, while other processes wait."""
-    from tintype.training import processes
+    from tintype.training.processes import processes
 
     with processes().first_goes_ahead():
         if processes().is_first:

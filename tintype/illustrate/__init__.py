@@ -12,8 +12,9 @@ The names are imported when they are first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tintype.lazy import lazily
 
 if TYPE_CHECKING:
     from tintype.illustrate.after import After, look_after
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         training_examples,
         training_rows,
     )
+    from tintype.illustrate.page_of_training import illustrate_training, training_page
     from tintype.illustrate.recorder import Recorder, record
     from tintype.illustrate.recording import (
         Decoded,
@@ -43,37 +45,7 @@ if TYPE_CHECKING:
         Token,
     )
     from tintype.illustrate.run_page import Page, illustrate, page
-    from tintype.illustrate.training_page import illustrate_training, training_page
     from tintype.illustrate.training_run import TrainingRun, read_run
-
-_HOMES = {
-    **dict.fromkeys(("Agreement", "AgreementStep", "learn_to_agree"), "tintype.illustrate.agreement"),
-    **dict.fromkeys(("Noised", "RoundTrip", "forward_row", "round_trip"), "tintype.illustrate.autoencoding"),
-    **dict.fromkeys(("decode_steps",), "tintype.illustrate.decoding"),
-    **dict.fromkeys(("Figure",), "tintype.illustrate.figures.figure"),
-    **dict.fromkeys(("Page", "illustrate", "page"), "tintype.illustrate.run_page"),
-    **dict.fromkeys(("After", "look_after"), "tintype.illustrate.after"),
-    **dict.fromkeys(("HeatMaps", "LayerHeat", "StepHeat"), "tintype.illustrate.heat_maps"),
-    **dict.fromkeys(
-        (
-            "LearningStep",
-            "NoisyExample",
-            "TrainingRow",
-            "learning_step",
-            "row_latents",
-            "training_examples",
-            "training_rows",
-        ),
-        "tintype.illustrate.learning",
-    ),
-    **dict.fromkeys(("Recorder", "record"), "tintype.illustrate.recorder"),
-    **dict.fromkeys(
-        ("Decoded", "Equation", "LayerRecord", "PartFacts", "RecordedStep", "Recording", "Term", "Token"),
-        "tintype.illustrate.recording",
-    ),
-    **dict.fromkeys(("illustrate_training", "training_page"), "tintype.illustrate.training_page"),
-    **dict.fromkeys(("TrainingRun", "read_run"), "tintype.illustrate.training_run"),
-}
 
 __all__ = [
     "After",
@@ -116,15 +88,66 @@ __all__ = [
     "training_rows",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'tintype.illustrate' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value  # the next time it is there
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "tintype.illustrate.after": (
+            "After",
+            "look_after",
+        ),
+        "tintype.illustrate.agreement": (
+            "Agreement",
+            "AgreementStep",
+            "learn_to_agree",
+        ),
+        "tintype.illustrate.autoencoding": (
+            "Noised",
+            "RoundTrip",
+            "forward_row",
+            "round_trip",
+        ),
+        "tintype.illustrate.decoding": ("decode_steps",),
+        "tintype.illustrate.figures.figure": ("Figure",),
+        "tintype.illustrate.heat_maps": (
+            "HeatMaps",
+            "LayerHeat",
+            "StepHeat",
+        ),
+        "tintype.illustrate.learning": (
+            "LearningStep",
+            "NoisyExample",
+            "TrainingRow",
+            "learning_step",
+            "row_latents",
+            "training_examples",
+            "training_rows",
+        ),
+        "tintype.illustrate.recorder": (
+            "Recorder",
+            "record",
+        ),
+        "tintype.illustrate.recording": (
+            "Decoded",
+            "Equation",
+            "LayerRecord",
+            "PartFacts",
+            "RecordedStep",
+            "Recording",
+            "Term",
+            "Token",
+        ),
+        "tintype.illustrate.run_page": (
+            "Page",
+            "illustrate",
+            "page",
+        ),
+        "tintype.illustrate.page_of_training": (
+            "illustrate_training",
+            "training_page",
+        ),
+        "tintype.illustrate.training_run": (
+            "TrainingRun",
+            "read_run",
+        ),
+    },
+)

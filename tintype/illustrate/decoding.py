@@ -6,32 +6,30 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 from math import sqrt
-
-from PIL import Image
+from typing import Literal
 
 from tintype.illustrate.recording import Decoded, Recording
 from tintype.pipeline.stable_diffusion import StableDiffusion
 
 
-def decode_steps(
-    model: StableDiffusion, recording: Recording, count: int = 16, *, first: Image.Image | None = None
-) -> Recording:
+def decode_steps(model: StableDiffusion, recording: Recording, count: int = 16) -> Recording:
     """The recording with up to ``count`` latents painted: half of them estimates, half the noisy latents themselves.
 
     Steps are taken more densely where the outline moves (``chosen_steps``). Of both kinds the first step is there; the
-    result is the recording's ``image``. ``first``: the first step's estimate, where it is painted already.
+    result is the recording's ``image``. What is painted already is not painted again.
     """
-    steps = recording.steps
+    known = {(each.index, each.of): each for each in recording.decoded}
     chosen = chosen_steps(recording.outline_changes, max(1, count // 2))
-    decoded = []
-    for index in chosen:
-        step = steps[index]
-        known = first if index == 0 else None
-        decoded.append(Decoded(index, "denoised", known or model.images(step.denoised[None])[0]))
-        if len(decoded) < count:
-            noisy = step.x / sqrt(1 + step.sigma**2)
-            decoded.append(Decoded(index, "noisy", model.images(noisy[None])[0]))
+    both: tuple[Literal["denoised", "noisy"], ...] = ("denoised", "noisy")
+    wanted = [(index, of) for index in chosen for of in both][:count]
+    decoded = [known.get(each) or _painted(model, recording, *each) for each in wanted]
     return replace(recording, decoded=tuple(decoded))
+
+
+def _painted(model: StableDiffusion, recording: Recording, index: int, of: Literal["denoised", "noisy"]) -> Decoded:
+    step = recording.steps[index]
+    latents = step.denoised if of == "denoised" else step.x / sqrt(1 + step.sigma**2)
+    return Decoded(index, of, model.images(latents[None])[0])
 
 
 def chosen_steps(changes: Sequence[float], count: int) -> list[int]:

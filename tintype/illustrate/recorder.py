@@ -23,7 +23,7 @@ from tintype.illustrate.equations import Equations, Look
 from tintype.illustrate.features import FeatureRecorder
 from tintype.illustrate.outline import outline_shares
 from tintype.illustrate.parts import Clock, Stopwatch, part_facts
-from tintype.illustrate.recording import RecordedStep, Recording
+from tintype.illustrate.recording import Decoded, RecordedStep, Recording
 from tintype.illustrate.structure import skip_connections
 from tintype.illustrate.words import contexts, words_of
 from tintype.images import to_image
@@ -178,7 +178,7 @@ class Recorder:
         steps = self._steps(latents)
         decoder = Stopwatch(model.autoencoder.decoder)
         with model.lock, decoder.running():
-            first = to_image(model.decode(steps[0].denoised[None])[0])
+            first = Decoded(0, "denoised", to_image(model.decode(steps[0].denoised[None])[0]))
         towers = [Stopwatch(tower.encoder) for tower in model.conditioner.towers]
         with model.lock, ExitStack() as stack:
             for tower in towers:
@@ -207,10 +207,10 @@ class Recorder:
             feature_steps=tuple(step for step in self.feature_steps if step < len(steps)),
             latents=latents,
             image=picture,
-            decoded=(),
+            decoded=(first,),
             recording_milliseconds=1000 * self.seconds,
         )
-        return decode_steps(model, recording, decode, first=first) if decode else recording
+        return decode_steps(model, recording, decode)
 
     @property
     def _scale(self) -> float:

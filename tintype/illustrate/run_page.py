@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -17,16 +16,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tintype.illustrate.after import After, look_after
+from tintype.illustrate.decoding import decode_steps
 from tintype.illustrate.figures.figure import Figure
 from tintype.illustrate.figures.ink import Film, picture, sheets
 from tintype.illustrate.recording import Recording
 from tintype.illustrate.story import Chapter, chapters, recap
 from tintype.illustrate.strings import Strings, strings
-from tintype.illustrate.trials import PATIENCE_MS, Inputs
+from tintype.illustrate.trials import Inputs, is_slow
 from tintype.images import Source
 
 if TYPE_CHECKING:
     from tintype.pipeline.stable_diffusion import StableDiffusion
+
+PAINTED = 16
+"""The most latents of steps that are painted in full; fewer after a slow run."""
 
 SHEET_BYTES = {"estimate": 700_000, "layers": 300_000}
 OTHER_SHEETS = 240_000
@@ -82,11 +85,11 @@ def illustrate(
     run = sd.run(Settings(prompt=prompt, **settings), image=image, mask=mask)
     recorder = record(run)
     (progress or (lambda name: None))("run")
-    begun = time.perf_counter()
     for _ in run:
         pass
-    slow = time.perf_counter() - begun > PATIENCE_MS / 1000
-    recording = recorder.recording(decode=max(3, min(16, len(run) // 6)) if slow else 16)
+    recording = recorder.recording(decode=1)
+    few = max(3, min(PAINTED, len(run) // 6))
+    recording = decode_steps(sd, recording, few if is_slow(recording) else PAINTED)
     found = look_after(sd, recording, Inputs(image, mask), dials=dials, other=other, progress=progress)
     return page(recording, found, language=language, full=full)
 

@@ -1,11 +1,18 @@
 """One loop, several tasks: how each part of a Stable Diffusion is taught."""
 
-from tintype.training.chain import Chain
-from tintype.training.loop import Progress, Task, Training
-from tintype.training.lora import LoraLesson
-from tintype.training.processes import Processes, processes
-from tintype.training.recipes import CHAINS, LORAS, ChainRecipe, LoraRecipe, Recipe, adjusted
-from tintype.training.sources import open_source
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tintype.lazy import lazily
+
+if TYPE_CHECKING:
+    from tintype.training.chain import Chain
+    from tintype.training.loop import Progress, Task, Training
+    from tintype.training.lora import LoraLesson
+    from tintype.training.processes import Processes
+    from tintype.training.recipes import CHAINS, LORAS, ChainRecipe, LoraRecipe, Recipe, adjusted
+    from tintype.training.sources import open_source
 
 __all__ = [
     "CHAINS",
@@ -21,5 +28,27 @@ __all__ = [
     "Training",
     "adjusted",
     "open_source",
-    "processes",
 ]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "tintype.training.chain": ("Chain",),
+        "tintype.training.loop": (
+            "Progress",
+            "Task",
+            "Training",
+        ),
+        "tintype.training.lora": ("LoraLesson",),
+        "tintype.training.processes": ("Processes",),
+        "tintype.training.recipes": (
+            "CHAINS",
+            "LORAS",
+            "ChainRecipe",
+            "LoraRecipe",
+            "Recipe",
+            "adjusted",
+        ),
+        "tintype.training.sources": ("open_source",),
+    },
+)
