@@ -11,6 +11,8 @@ from typing import Literal
 from tintype.illustrate.recording import Decoded, Recording
 from tintype.pipeline.stable_diffusion import StableDiffusion
 
+Kind = Literal["denoised", "noisy"]
+
 
 def decode_steps(model: StableDiffusion, recording: Recording, count: int = 16) -> Recording:
     """The recording with up to ``count`` latents painted: half of them estimates, half the noisy latents themselves.
@@ -20,13 +22,12 @@ def decode_steps(model: StableDiffusion, recording: Recording, count: int = 16) 
     """
     known = {(each.index, each.of): each for each in recording.decoded}
     chosen = chosen_steps(recording.outline_changes, max(1, count // 2))
-    both: tuple[Literal["denoised", "noisy"], ...] = ("denoised", "noisy")
-    wanted = [(index, of) for index in chosen for of in both][:count]
-    decoded = [known.get(each) or _painted(model, recording, *each) for each in wanted]
+    wanted: list[tuple[int, Kind]] = [(index, of) for index in chosen for of in ("denoised", "noisy")]
+    decoded = [known.get(each) or _painted(model, recording, *each) for each in wanted[:count]]
     return replace(recording, decoded=tuple(decoded))
 
 
-def _painted(model: StableDiffusion, recording: Recording, index: int, of: Literal["denoised", "noisy"]) -> Decoded:
+def _painted(model: StableDiffusion, recording: Recording, index: int, of: Kind) -> Decoded:
     step = recording.steps[index]
     latents = step.denoised if of == "denoised" else step.x / sqrt(1 + step.sigma**2)
     return Decoded(index, of, model.images(latents[None])[0])
