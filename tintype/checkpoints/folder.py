@@ -62,19 +62,20 @@ def load_folder(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = torch.float32,
+    lean: bool = False,
     variant: str | None = None,
 ) -> StableDiffusion:
     """Reads a diffusers folder of Stable Diffusion 1, 2 or XL, also of an inpainting model.
 
-    ``dtype`` None keeps each tensor as it is stored. In fp16 an autoencoder whose numbers pass what fp16 can hold
-    (SDXL's says so of itself) is kept in fp32.
+    ``dtype`` None keeps each tensor as it is stored; with ``lean`` large weights in fewer bits stay so. In fp16 an
+    autoencoder whose numbers pass what fp16 can hold (SDXL's says so of itself) is kept in fp32.
 
     Raises ``CheckpointError`` for anything that is missing, damaged or not computed by us, naming it.
     """
     path = Path(path)
     index = read_json(path / INDEX)
     num_towers, on_pixels = _check_index(index)
-    target: dict[str, Any] = {"variant": variant, "device": device, "dtype": dtype}
+    target: dict[str, Any] = {"variant": variant, "device": device, "dtype": dtype, "lean": lean}
     unet_config = configs.read_unet(read_json(path / "unet" / "config.json"))
     autoencoder_config = PIXELS if on_pixels else configs.read_autoencoder(read_json(path / "vae" / "config.json"))
     family = family_of(unet_config)

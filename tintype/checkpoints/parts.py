@@ -24,6 +24,8 @@ from tintype.layouts.layout import Layout
 from tintype.layouts.tensor_files import TensorFile
 from tintype.layouts.weight_files import MAX_SHARD_BYTES, open_weights, write_weights
 from tintype.models import CLIP, Autoencoder, ImageEncoder, TextEncoder, UNet
+from tintype.speed.held import nothing
+from tintype.speed.lean import can_stay, keep
 from tintype.text.tokenizer import Tokenizer
 
 DIFFUSERS, TRANSFORMERS = "diffusion_pytorch_model", "model"  # how each library names its weights
@@ -54,7 +56,7 @@ class NamedTensors(Protocol):
 
 
 def load_unet(folder: Path, *, variant: str | None = None, **target) -> UNet:
-    """Reads a ``unet`` folder. ``target``: device and dtype. All of these raise ``CheckpointError``."""
+    """Reads a ``unet`` folder. ``target``: device, dtype, lean. All of these raise ``CheckpointError``."""
     config = configs.read_unet(read_json(folder / "config.json"))
     return load_network(lambda: UNet(config), open_weights(folder, DIFFUSERS, variant), layouts.UNET, **target)
 
@@ -148,8 +150,11 @@ def load_network(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = torch.float32,
+    lean: bool = False,
 ) -> Network:
     """Builds a network without memory and gives it the weights of files; ``dtype`` None leaves them as they are.
+
+    ``lean``: large weights that are stored in fewer bits than ``dtype`` stay so on a CPU (``tintype.speed.lean``).
 
     Raises ``CheckpointError`` that lists every name that is missing, unknown or of another shape.
     """
@@ -160,10 +165,17 @@ def load_network(
         raise CheckpointError(f"The configuration beside {_where(weights)} cannot be built: {error}.") from error
     _compare(network.state_dict(), layout.to_ours(weights.on_meta()), weights, layout)
     state: dict[str, Tensor] = {}
+    kept: dict[str, Tensor] = {}
+    lean = lean and torch.device(device).type == "cpu"
     for their_name, tensor in weights.tensors():
         for name, part in layout.to_ours({their_name: tensor}).items():
-            state[name] = _placed(part, torch.device(device), dtype or part.dtype)
+            if lean and dtype is not None and can_stay(network, name, part, dtype):
+                state[name], kept[name] = nothing(part, dtype), part
+            else:
+                state[name] = _placed(part, torch.device(device), dtype or part.dtype)
     network.load_state_dict(state, assign=True)
+    for name, part in kept.items():
+        keep(network, name, part)
     return network.requires_grad_(False).eval()
 
 

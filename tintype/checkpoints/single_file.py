@@ -73,6 +73,7 @@ def load_single_file(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = torch.float32,
+    lean: bool = False,
     vae: Autoencoder | None = None,
     prediction: str | None = None,
     zero_terminal_snr: bool | None = None,
@@ -80,9 +81,9 @@ def load_single_file(
 ) -> StableDiffusion:
     """Reads a single file of SD 1, 2 or XL, also of an inpainting model or an LCM; safetensors or an old ``.ckpt``.
 
-    ``dtype`` None keeps each tensor as it is stored. ``vae`` stands in for the file's autoencoder. ``prediction`` and
-    ``zero_terminal_snr`` overrule what the file says of itself or, for SD 2, what is guessed. ``ema`` takes the
-    averaged weights of the UNet.
+    ``dtype`` None keeps each tensor as it is stored; with ``lean`` large weights in fewer bits stay so. ``vae`` stands
+    in for the file's autoencoder. ``prediction`` and ``zero_terminal_snr`` overrule what the file says of itself or,
+    for SD 2, what is guessed. ``ema`` takes the averaged weights of the UNet.
 
     Raises ``CheckpointError`` for anything that is missing, damaged or not computed by us, naming it.
     """
@@ -93,7 +94,7 @@ def load_single_file(
         raise CheckpointError(f"{path}: {found.refused or found.what}")
     family, config, said = found.family, found.unet, found.prediction
     _require_whole(path, found, vae)
-    target: dict[str, Any] = {"device": device, "dtype": dtype}
+    target: dict[str, Any] = {"device": device, "dtype": dtype, "lean": lean}
     tokenizers = _tokenizers(found, family)
     encoders = [
         _load_text(file, family, index, config, tokenizer.end, target)
@@ -162,6 +163,7 @@ def load_autoencoder_file(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = torch.float32,
+    lean: bool = False,
     like: str = "SD 1",
 ) -> Autoencoder:
     """The autoencoder in a file: alone, or out of a whole model. ``like``: the family whose latents it makes.
@@ -178,7 +180,7 @@ def load_autoencoder_file(
         known = FAMILIES[like].autoencoder
         config = replace(found.autoencoder, scaling_factor=known.scaling_factor, force_upcast=known.force_upcast)
         found = replace(found, autoencoder=config)
-    return _load_autoencoder(file, found, {"device": device, "dtype": dtype})
+    return _load_autoencoder(file, found, {"device": device, "dtype": dtype, "lean": lean})
 
 
 def save_single_file(
@@ -336,7 +338,7 @@ def _load_autoencoder(file: TensorFile, found: Detected, target: Mapping[str, An
     names = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
     part = Part(file, {name: name for name in file.infos if name.startswith(tuple(prefix + each for each in names))})
     layout = found.autoencoder_layout or _autoencoder_layout(config, prefix)
-    return parts.load_network(lambda: Autoencoder(config), part, layout, device=target["device"], dtype=dtype)
+    return parts.load_network(lambda: Autoencoder(config), part, layout, **{**target, "dtype": dtype})
 
 
 def _load_text(

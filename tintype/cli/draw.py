@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 """The speed profile that is best on this machine."""
 
-LOADING = ("vae", "prediction", "zero_terminal_snr", "ema", "variant", "revision", "offline")
+LOADING = ("vae", "prediction", "zero_terminal_snr", "ema", "lean", "variant", "revision", "offline")
 """The options that say how a model is loaded, by their names in ``tintype.load``."""
 
 
@@ -50,6 +50,13 @@ def drawing_options(
         bool | None, typer.Option("--zero-terminal-snr/--no-zero-terminal-snr", help="The schedule ends in noise.")
     ] = None,
     ema: Annotated[bool, typer.Option("--ema", help="The averaged weights of a file that holds both.")] = False,
+    lean: Annotated[
+        bool | None,
+        typer.Option(
+            "--lean/--no-lean",
+            help="Weights in half precision stay so: less memory, a little slower.  [default: where memory is short]",
+        ),
+    ] = None,
     variant: Annotated[str | None, typer.Option(help="fp16, for a folder's files of that name.")] = None,
     revision: Annotated[str | None, typer.Option(help="A branch, tag or commit of a Hub name.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Use only what was fetched before.")] = False,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +24,7 @@ from tintype.illustrate.adam import Adam
 from tintype.images import to_tensor
 from tintype.models import attend_by_matmul, attend_with
 from tintype.pipeline.stable_diffusion import StableDiffusion
+from tintype.speed.memory import free_memory
 from tintype.training.draws import Draw
 from tintype.types import Conditioning
 
@@ -252,20 +252,3 @@ def _check_memory(model: StableDiffusion) -> None:
             f"A step of learning on a copy needs {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
             "nothing of it is shown."
         )
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free; None where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return 1024 * int(line.split()[1])
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, ValueError, OSError):
-        return None

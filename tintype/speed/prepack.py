@@ -5,84 +5,41 @@ that away. On small maps this takes longer than the convolution: 1280 channels t
 it. The operators for weights that stay laid out are those that ``torch.compile`` uses for itself. They are private, so
 ``unavailable`` looks for them and tries them.
 
-A packed layer is the layer itself with another class. The first call lays its weights out for the size that it is
-called with and frees them as they were; a call with another size lays them out anew, since a layout for another size
-can be three times as slow as none. From then on its parameter, of the same shape and type, holds NaN. Whoever asks the
-layer for its weight gets it, bit for bit, and the layer is plain again: gradients, merging, loading, ``.to`` and
-``.train`` find what they expect. Copies and saved states hold plain weights.
+The first call of a packed layer lays its weights out for the size that it is called with and frees them as they were; a
+call with another size lays them out anew, since a layout for another size can be three times as slow as none.
 """
 
 from __future__ import annotations
 
-import copy
 from functools import cache
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from tintype.speed.held import Held, make_plain
 
-class Packed(nn.Module):
-    """What packed layers share. ``plain`` is the class of the layer when its weights lie as usual."""
 
-    plain: ClassVar[type[nn.Module]]
-    packed: Tensor | None
+class Packed(Held):
+    """What packed layers share. ``size``: of the input that the weights are laid out for."""
+
     size: torch.Size | None
 
     def lay_out(self, weight: Tensor, size: torch.Size) -> Tensor:
         """The weights in oneDNN's order for an input of this size."""
         raise NotImplementedError
 
+    def restored(self) -> Tensor:  # noqa: D102
+        assert self.held is not None
+        return self.held.to_dense()
+
     def ready(self, x: Tensor) -> Tensor | None:
         """The packed weights, where they can be used on ``x``: they know no gradients and no other precision."""
-        stub = self._parameters["weight"]
-        assert stub is not None
-        if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or stub.dtype != x.dtype:
+        if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or self.stub.dtype != x.dtype:
             return None
-        if self.packed is None or self.size != x.shape:
-            self.packed, self.size = self.lay_out(self.dense(), x.shape), x.shape
-            stub.data = torch.full((), float("nan"), dtype=stub.dtype).expand(stub.shape)
-        return self.packed
-
-    def dense(self) -> Tensor:
-        """The weights as they were, a copy where they are laid out."""
-        stub = self._parameters["weight"]
-        assert stub is not None
-        return stub.detach() if self.packed is None else self.packed.to_dense()
-
-    @property
-    def weight(self) -> nn.Parameter:
-        """The layer's own parameter. Asking for it makes the layer plain."""
-        unpack(self)
-        return self.weight
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        unpack(self)
-        return self._apply(fn, recurse)
-
-    def train(self, mode: bool = True) -> Any:  # noqa: D102
-        if mode:
-            unpack(self)
-        return nn.Module.train(self, mode)
-
-    def _load_from_state_dict(self, *arguments: Any) -> None:
-        unpack(self)
-        self._load_from_state_dict(*arguments)
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[prefix + "weight"] = self.dense()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
-        """A plain layer."""
-        stub = self._parameters["weight"]
-        assert stub is not None
-        memo[id(stub)] = nn.Parameter(self.dense().clone(), stub.requires_grad)
-        layer = self.plain.__new__(self.plain)
-        memo[id(self)] = layer
-        own = {name: value for name, value in vars(self).items() if name not in ("packed", "size")}
-        vars(layer).update(copy.deepcopy(own, memo))
-        return layer
+        if self.held is None or self.size != x.shape:
+            self.size = x.shape
+            self.hold(self.lay_out(self.dense(), x.shape))
+        return self.held
 
 
 class PackedConv2d(Packed, nn.Conv2d):
@@ -131,19 +88,15 @@ def pack(network: nn.Module, *, linear: bool) -> None:
             kind = PackedLinear if linear and type(layer) is nn.Linear else None
         weight = layer._parameters.get("weight")
         if kind is not None and weight is not None and weight.device.type == "cpu" and weight.is_contiguous():
-            vars(layer).update(packed=None, size=None)
+            vars(layer).update(held=None, size=None)
             layer.__class__ = kind  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def unpack(network: nn.Module) -> None:
-    """Make every layer plain again, bit for bit what it was."""
+    """Make every packed layer plain again, bit for bit what it was."""
     for layer in list(network.modules()):
         if isinstance(layer, Packed):
-            stub = layer._parameters["weight"]
-            assert stub is not None
-            stub.data = layer.dense()
-            layer.__class__ = layer.plain  # pyright: ignore[reportAttributeAccessIssue]
-            del vars(layer)["packed"], vars(layer)["size"]
+            make_plain(layer)
 
 
 @cache

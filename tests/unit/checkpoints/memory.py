@@ -1,4 +1,4 @@
-"""One load of a model in a process of its own: ``python memory.py load FILE DTYPE`` or ``switch FILE ...``.
+"""One load in a process of its own: ``python memory.py load FILE DTYPE``, ``draw FILE``, ``switch FILE ...``.
 
 Tells, as JSON, how much anonymous memory (what the process itself holds, not what it has mapped from files) there was
 at most while it worked, as the kernel counts it.
@@ -68,6 +68,17 @@ def load(path: str, dtype: str) -> dict[str, int]:
     return {"weights": weights, "peak": peak.bytes - before}
 
 
+def draw(path: str) -> dict[str, int]:
+    """A small picture in fp32 from weights that stay as they are stored."""
+    small = {"steps": 1, "width": 64, "height": 64}
+    assert tintype.load().text2img("", **small).images  # what is imported late, and torch's own pools
+    gc.collect()
+    before = anonymous()
+    with Peak() as peak:
+        assert tintype.load(path, dtype=torch.float32, device="cpu", lean=True).text2img("", **small).images
+    return {"peak": peak.bytes - before}
+
+
 def switch(*paths: str) -> dict[str, list[int]]:
     """After each model: closed although it is still referred to, or let go, by turns."""
     kept, after = None, []
@@ -86,4 +97,4 @@ def switch(*paths: str) -> dict[str, list[int]]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps({"load": load, "switch": switch}[sys.argv[1]](*sys.argv[2:])))
+    print(json.dumps({"load": load, "draw": draw, "switch": switch}[sys.argv[1]](*sys.argv[2:])))

@@ -79,6 +79,14 @@ def test_at_most_the_weights_and_a_tenth(files, name, dtype):
     assert found["peak"] <= (0 if mapped else 1.1 * found["weights"]) + SLACK
 
 
+@pytest.mark.parametrize("name", ["half.safetensors", pytest.param("folder", marks=pytest.mark.proof)])
+def test_lean_weights_stay_in_their_file(files, name):
+    """Drawn in fp32: no more than a third of what the weights would take."""
+    peak = told("draw", files / name)["peak"]
+    print(f"{name}, lean: a picture in fp32 with {peak / 1e6:.0f} MB")
+    assert peak <= WEIGHTS / 3
+
+
 @pytest.mark.proof
 @pytest.mark.parametrize("name", ["full.safetensors", "full.ckpt", "old.ckpt"])
 def test_down_to_half(full_files, name):

@@ -79,7 +79,7 @@ def packed(network) -> nn.Module:
     pack(other, linear=True)
     with torch.no_grad():
         other(torch.randn(2, 4, 3, 5))
-    assert all(isinstance(other[i], Packed) and other[i].packed is not None for i in (0, 3))
+    assert all(isinstance(other[i], Packed) and other[i].held is not None for i in (0, 3))
     return other
 
 

@@ -25,7 +25,7 @@ SIZES = {"square": (64, 64), "wide": (104, 72), "tall": (64, 136)}
 
 def num_packed(sd) -> int:
     networks = (sd.unet, sd.autoencoder, *(tower.encoder for tower in sd.conditioner.towers))
-    return sum(isinstance(m, Packed) and m.packed is not None for network in networks for m in network.modules())
+    return sum(isinstance(m, Packed) and m.held is not None for network in networks for m in network.modules())
 
 
 def drawn(sd, **settings) -> tuple[torch.Tensor, list[bytes]]:
