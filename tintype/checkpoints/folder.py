@@ -67,15 +67,16 @@ def load_folder(
 ) -> StableDiffusion:
     """Reads a diffusers folder of Stable Diffusion 1, 2 or XL, also of an inpainting model.
 
-    ``dtype`` None keeps each tensor as it is stored; with ``lean`` large weights in fewer bits stay so. In fp16 an
-    autoencoder whose numbers pass what fp16 can hold (SDXL's says so of itself) is kept in fp32.
+    ``dtype`` None keeps each tensor as it is stored; with ``lean`` large weights of the UNet and the text encoders that
+    are stored in fewer bits stay so. In fp16 an autoencoder whose numbers pass what fp16 can hold (SDXL's says so of
+    itself) is kept in fp32.
 
     Raises ``CheckpointError`` for anything that is missing, damaged or not computed by us, naming it.
     """
     path = Path(path)
     index = read_json(path / INDEX)
     num_towers, on_pixels = _check_index(index)
-    target: dict[str, Any] = {"variant": variant, "device": device, "dtype": dtype, "lean": lean}
+    target: dict[str, Any] = {"variant": variant, "device": device, "dtype": dtype}
     unet_config = configs.read_unet(read_json(path / "unet" / "config.json"))
     autoencoder_config = PIXELS if on_pixels else configs.read_autoencoder(read_json(path / "vae" / "config.json"))
     family = family_of(unet_config)
@@ -89,10 +90,10 @@ def load_folder(
     names = ENDINGS[:num_towers]
     tokenizers = [Tokenizer.load(path / f"tokenizer{name}") for name in names]
     encoders = [
-        parts.load_text_encoder(path / f"text_encoder{name}", tokenizer.end, **target)
+        parts.load_text_encoder(path / f"text_encoder{name}", tokenizer.end, lean=lean, **target)
         for name, tokenizer in zip(names, tokenizers, strict=True)
     ]
-    unet = parts.load_unet(path / "unet", **target)
+    unet = parts.load_unet(path / "unet", lean=lean, **target)
     upcast: dict[str, Any] = target | {"dtype": autoencoder_dtype(autoencoder_config, dtype)}
     autoencoder = Pixels().to(device) if on_pixels else parts.load_autoencoder(path / "vae", **upcast)
     check_together(unet_config, tokenizers, encoders)

@@ -58,9 +58,9 @@ def load(
         prediction: "eps", "v" or "x0", where the model's own word is wrong or missing.
         zero_terminal_snr: whether the schedule ends in noise alone (arXiv 2305.08891), likewise.
         ema: the averaged weights of a single file that holds both.
-        lean: large weights that a file has in half precision stay so and are widened at each call, bit for bit as if
-            they had been at once: less memory, a little slower (``tintype.speed.lean``). None: on a CPU, where the
-            weights would take more than half of the machine's memory otherwise.
+        lean: on a CPU large weights of the UNet and the text encoders that are stored in half precision stay so and are
+            widened at each call, bit for bit as if at once: less memory, a little slower (``tintype.speed.lean``).
+            None: where the weights would take more than half of the machine's memory otherwise.
         variant: "fp16" for files such as ``model.fp16.safetensors``.
         revision: the version of a model on the Hub.
         offline: never open the network; a model of the Hub must have been fetched before.
@@ -75,18 +75,22 @@ def load(
         revision = None
     path = model_path(source)
     device = torch.device(device) if device is not None else best_device()
-    target: dict[str, Any] = {"device": device, "dtype": dtype or native_dtype(device), "lean": lean}
-    if lean is None:
-        target["lean"] = device.type == "cpu" and _is_large(path, variant, target["dtype"])
+    target: dict[str, Any] = {"device": device, "dtype": dtype or native_dtype(device)}
     if revision is not None:
         raise CheckpointError(f"revision is a version on the Hub, and {path} lies on this machine. Leave it out.")
     other = place = None
     if vae is not None:
         place = fetch(vae, offline=offline, progress=progress) if is_hub_name(vae) else Path(vae).expanduser()
         other = _autoencoder(place, path, variant, target)
-    told = {"prediction": prediction, "zero_terminal_snr": zero_terminal_snr, "ema": ema or None, "variant": variant}
-    told["lean"] = lean
+    told = {
+        "prediction": prediction,
+        "zero_terminal_snr": zero_terminal_snr,
+        "ema": ema or None,
+        "lean": lean,
+        "variant": variant,
+    }
     told = {option: value for option, value in told.items() if value is not None}
+    target["lean"] = _is_large(path, variant, target) if lean is None else lean
     if path.is_file():
         sd = load_single_file(
             path, vae=other, prediction=prediction, zero_terminal_snr=zero_terminal_snr, ema=ema, **target
@@ -107,11 +111,13 @@ def load(
     return sd
 
 
-def _is_large(path: Path, variant: str | None, dtype: torch.dtype) -> bool:
-    """Whether weights in half precision, as most are stored, would take half of the machine's memory in ``dtype``."""
+def _is_large(path: Path, variant: str | None, target: Mapping[str, Any]) -> bool:
+    """Whether weights in half precision, as most are stored, would take half of a CPU's memory in the target's type."""
+    if target["device"].type != "cpu":
+        return False
     files = (path,) if path.is_file() else weights_of(path, variant=variant)
     whole = whole_memory()
-    return whole is not None and sum(file.stat().st_size for file in files) * dtype.itemsize / 2 > whole / 2
+    return whole is not None and sum(file.stat().st_size for file in files) * target["dtype"].itemsize / 2 > whole / 2
 
 
 def _origin(sd: StableDiffusion, path: Path, vae: Path | None, options: Mapping[str, str | bool]) -> Origin:

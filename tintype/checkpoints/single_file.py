@@ -163,7 +163,6 @@ def load_autoencoder_file(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = torch.float32,
-    lean: bool = False,
     like: str = "SD 1",
 ) -> Autoencoder:
     """The autoencoder in a file: alone, or out of a whole model. ``like``: the family whose latents it makes.
@@ -180,7 +179,7 @@ def load_autoencoder_file(
         known = FAMILIES[like].autoencoder
         config = replace(found.autoencoder, scaling_factor=known.scaling_factor, force_upcast=known.force_upcast)
         found = replace(found, autoencoder=config)
-    return _load_autoencoder(file, found, {"device": device, "dtype": dtype, "lean": lean})
+    return _load_autoencoder(file, found, {"device": device, "dtype": dtype})
 
 
 def save_single_file(
@@ -338,7 +337,7 @@ def _load_autoencoder(file: TensorFile, found: Detected, target: Mapping[str, An
     names = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
     part = Part(file, {name: name for name in file.infos if name.startswith(tuple(prefix + each for each in names))})
     layout = found.autoencoder_layout or _autoencoder_layout(config, prefix)
-    return parts.load_network(lambda: Autoencoder(config), part, layout, **{**target, "dtype": dtype})
+    return parts.load_network(lambda: Autoencoder(config), part, layout, device=target["device"], dtype=dtype)
 
 
 def _load_text(
