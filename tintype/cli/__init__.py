@@ -3,6 +3,8 @@
 A ``TintypeError`` is one line and exit status 1.
 """
 
+import atexit
+import gc
 import sys
 from typing import Annotated, Any
 
@@ -24,6 +26,7 @@ class CommandLine(typer.Typer):
     """Typer, with errors that users can cause told in one line."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
+        atexit.register(gc.freeze)  # what torch has made is not looked through object by object: half a second
         try:
             return super().__call__(*args, **kwargs)
         except TintypeError as error:

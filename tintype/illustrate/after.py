@@ -42,7 +42,7 @@ EXAMPLES = (3, 14, 7, 42, 2, 21)
 
 OF = 50
 FEW_STEPS = 6
-PAIRS, PAIR_STEPS, PAIR_RATE = 6, 8, 1e-4
+PAIRS, PAIR_STEPS, PAIR_RATE = 6, 6, 1e-4
 SLOW_EXAMPLES, SLOW_PAIR_STEPS = 2, 2
 """After a slow run: a step of a large UNet, of 6 examples, and of its CLIP would take a third of the run."""
 
