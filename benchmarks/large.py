@@ -1,6 +1,6 @@
 """Whether SDXL at 1024x1024 runs in 16 GB: full width, random weights in fp16, one picture with guidance.
 
-    python -m benchmarks.large [--size 1024] [--steps 1]
+    python -m benchmarks.large [--size 1024] [--steps 1] [--no-lean]
 
 Makes the model once (6.9 GB in build/, as a fp16 download would be), then draws in a process of its own and prints
 seconds by part and the most anonymous memory, which is what a machine must have: files that are mapped can be read
@@ -58,7 +58,7 @@ def make() -> None:
     save_folder(sd, FOLDER, dtype=torch.float16)
 
 
-def draw(size: int, steps: int) -> None:
+def draw(size: int, steps: int, lean: bool | None) -> None:
     import tintype
 
     peak, start = Peak(), time.perf_counter()
@@ -68,7 +68,7 @@ def draw(size: int, steps: int) -> None:
         print(f"{what}: {time.perf_counter() - start:.1f} s, at most {peak.taken() / 2**30:.1f} GiB", flush=True)
         start = time.perf_counter()
 
-    sd = tintype.load(FOLDER).speed()
+    sd = tintype.load(FOLDER, lean=lean).speed()
     told(f"load ({sd.dtype})")
     run = sd.text2img(PROMPT, seed=0, steps=steps, width=size, height=size)
     for step in run:
@@ -81,15 +81,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--lean", action=argparse.BooleanOptionalAction, help="None: as tintype.load chooses")
     parser.add_argument("--make", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--draw", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.make:
         make()
     elif given.draw:
-        draw(given.size, given.steps)
+        draw(given.size, given.steps, given.lean)
     else:
-        again = [sys.executable, "-m", "benchmarks.large", "--size", str(given.size), "--steps", str(given.steps)]
+        again = [sys.executable, "-m", "benchmarks.large", *sys.argv[1:]]
         if not FOLDER.is_dir():
             print("making SDXL with random weights", flush=True)
             subprocess.run([*again, "--make"], check=True, cwd=ROOT)

@@ -143,7 +143,10 @@ def converted(folder: Path) -> Path:
 
 
 def convert(folder: Path) -> None:
-    """The three networks in OpenVINO's format beside the folder, for the row of OpenVINO."""
+    """The three networks in OpenVINO's format beside the folder, for the row of OpenVINO.
+
+    Their examples are small: a network is traced by running it several times, and what is traced knows no size.
+    """
     import openvino as ov
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel
@@ -163,9 +166,9 @@ def convert(folder: Path) -> None:
         "unet": (
             UNet2DConditionModel,
             lambda m: m.forward,
-            (noise(2, 512), torch.tensor(500), torch.randn(2, 77, 768)),
+            (noise(2, 128), torch.tensor(500), torch.randn(2, 77, 768)),
         ),
-        "decoder": (AutoencoderKL, lambda m: m.decode, (noise(1, 512),)),
+        "decoder": (AutoencoderKL, lambda m: m.decode, (noise(1, 128),)),
     }
     for name, (kind, call, example) in parts.items():
         owner = kind.from_pretrained(folder / ("vae" if name == "decoder" else name), torch_dtype=torch.float32).eval()
