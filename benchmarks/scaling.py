@@ -27,15 +27,17 @@ VALUES = {
     "threads": [1, 2, 4, 8, 16, 32],
 }
 FULL = {"batch": [1, 2, 4], "size": [256, 512, 768], "threads": VALUES["threads"]}
-SENTENCES = {  # what the curves are expected to show; the measured exponent is printed beside
+SENTENCES = {  # why the curves are as they are; what was measured of it is printed beside
     "steps": "Each step is the same work, so time is a line; its height at 0 is the text encoder and the decoder. "
     "Memory does not grow: a step's tensors are given back when the next one is done.",
-    "batch": "Pictures of a batch share what is done once per call, such as reading the weights: time grows a little "
-    "slower than the number of pictures. The decoder takes them one by one, so memory grows by the UNet's maps alone.",
+    "batch": "Pictures of a batch share what is done once per call, which a small model feels; when the processor is "
+    "full, twice as many take twice as long. The decoder takes them one by one, so memory grows by the UNet's "
+    "maps alone.",
     "size": "Convolutions and linear layers grow with the number of pixels, self-attention with its square: by side "
-    "the exponent is near 2 and rises. Decoding bounds memory by tiles above 768.",
+    "the exponent is about 2 once maps are large. Small maps are bound by the calls themselves. Decoding bounds "
+    "memory by tiles above 768.",
     "threads": "Matrix products share out up to the physical cores, normalisations are bound by memory before that; "
-    "beyond the physical cores nothing is gained.",
+    "with more threads than cores they wait for each other.",
 }
 
 
@@ -79,11 +81,19 @@ def measure(model: str | None, full: bool, runs: int, value: dict[str, int]) -> 
     return {"seconds": seconds, "peak": peak}
 
 
-def slope(points: list[tuple[float, float]]) -> float:
-    """Of log y by log x, by least squares: the exponent of growth."""
-    logs = [(math.log(x), math.log(y)) for x, y in points]
-    x_mean, y_mean = (statistics.fmean(values) for values in zip(*logs, strict=True))
-    return sum((x - x_mean) * (y - y_mean) for x, y in logs) / sum((x - x_mean) ** 2 for x, _ in logs)
+def law(name: str, points: list[tuple[float, float]]) -> str:
+    """How the seconds y of ``points`` (x, y) grow, in words."""
+    if name == "steps":
+        x, y = zip(*points, strict=True)
+        slope, start = statistics.linear_regression(x, y)
+        return f"A line through them: {start:.3f} s and {slope:.4f} s a step."
+    if name == "batch":
+        return "A picture's share: " + ", ".join(f"{y / x:.3f} s of {x}" for x, y in points) + "."
+    if name == "threads":
+        return "Times as fast as one: " + ", ".join(f"{points[0][1] / y:.2f} with {x}" for x, y in points[1:]) + "."
+    pairs = zip(points, points[1:], strict=False)
+    powers = [f"{math.log(d / b) / math.log(c / a):.2f} from {a} to {c}" for (a, b), (c, d) in pairs]
+    return "The exponent by side: " + ", ".join(powers) + "."
 
 
 def plot(found: dict[str, list[dict]], title: str, place: Path) -> None:
@@ -101,7 +111,7 @@ def plot(found: dict[str, list[dict]], title: str, place: Path) -> None:
         axes[1][column].plot(x, [row["peak"] / 1e9 for row in rows], marker="o", color="tab:orange")
         axes[1][column].set_xlabel(name)
         for axis in (axes[0][column], axes[1][column]):
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.08 * axis.get_ylim()[1])
             axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("seconds")
     axes[1][0].set_ylabel("peak memory, GB")
@@ -149,7 +159,7 @@ def main() -> None:
             print(name, lines[-1], flush=True)
         if len(each) > 1:
             points = [(row["value"], statistics.median(row["seconds"])) for row in found[name]]
-            lines.append(f"\nTime grows as {name} to the power {slope(points):.2f}, over the whole range.")
+            lines.append(f"\n{law(name, points)}")
     RESULTS.mkdir(exist_ok=True)
     place = RESULTS / f"{date}-scaling{'-full' if arguments.full else ''}.md"
     text = "\n".join(lines) + "\n"
