@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -91,7 +92,7 @@ def law(name: str, points: list[tuple[float, float]]) -> str:
         return "A picture's share: " + ", ".join(f"{y / x:.3f} s of {x}" for x, y in points) + "."
     if name == "threads":
         return "Times as fast as one: " + ", ".join(f"{points[0][1] / y:.2f} with {x}" for x, y in points[1:]) + "."
-    pairs = zip(points, points[1:], strict=False)
+    pairs = pairwise(points)
     powers = [f"{math.log(d / b) / math.log(c / a):.2f} from {a} to {c}" for (a, b), (c, d) in pairs]
     return "The exponent by side: " + ", ".join(powers) + "."
 
