@@ -23,6 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.peers.rows import PROMPT
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 ROWS_SCRIPT = Path(__file__).with_name("rows.py")
@@ -38,7 +40,6 @@ WITH_BF16 = [
     "openvino",
 ]
 ALL = [*WITH_BF16, "tintype plain", "diffusers channels-last"]
-PROMPT = "a lighthouse on a cliff above the sea at sunset"
 
 
 def environment() -> Path:
@@ -108,7 +109,6 @@ def run_whole(row: str, folder: Path, peers: Path, steps: int, size: int) -> flo
 
 
 def _environment() -> dict[str, str]:
-
     return os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
 
