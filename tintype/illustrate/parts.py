@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tintype.illustrate.recording import PartFacts
 from tintype.models import TextFeatures
 from tintype.pipeline.stable_diffusion import StableDiffusion
+from tintype.speed.held import bytes_of
 
 
 class Clock:
@@ -90,7 +91,7 @@ def _facts(role: str, watch: Stopwatch) -> PartFacts:
         role=role,
         class_name=type(watch.network).__name__,
         parameters=sum(weight.numel() for weight in weights),
-        bytes=sum(weight.numel() * weight.element_size() for weight in weights),
+        bytes=bytes_of(watch.network),
         dtype=str(weights[0].dtype).removeprefix("torch."),
         device=weights[0].device.type,
         calls=watch.calls,

@@ -86,6 +86,12 @@ def make_plain(layer: Held) -> None:
         vars(layer).pop(name, None)
 
 
+def bytes_of(network: nn.Module) -> int:
+    """What a network's parameters take, each in the type in which it is held."""
+    held = {id(m.stub): m.held.dtype for m in network.modules() if isinstance(m, Held) and m.held is not None}
+    return sum(p.numel() * held.get(id(p), p.dtype).itemsize for p in network.parameters())
+
+
 def nothing(like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """NaN in a tensor's shape, and in its type or another, without memory."""
     return torch.full((), float("nan"), dtype=dtype or like.dtype).expand(like.shape)

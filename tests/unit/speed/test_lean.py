@@ -10,6 +10,7 @@ import torch
 import tintype
 from tests.unit.checkpoints.test_single_file import make
 from tintype.checkpoints.single_file import save_single_file
+from tintype.speed.held import bytes_of
 from tintype.speed.lean import Lean, LeanConv2d
 
 
@@ -55,6 +56,7 @@ def test_a_picture_is_the_same_and_layers_stay_lean(file, profile):
     else:  # what is left to be packed is, and rounds otherwise
         assert torch.allclose(run.latents, expected.latents, atol=1e-4)
     assert count(lean) == lean_layers
+    assert bytes_of(full.unet) / 2 < bytes_of(lean.unet) < 0.6 * bytes_of(full.unet)
 
 
 def test_every_weight_comes_back(file):
