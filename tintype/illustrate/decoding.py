@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 from math import sqrt
-from typing import Literal
 
-from tintype.illustrate.recording import Decoded, Recording
+from tintype.illustrate.recording import Decoded, LatentsKind, Recording
 from tintype.pipeline.stable_diffusion import StableDiffusion
-
-Kind = Literal["denoised", "noisy"]
 
 
 def decode_steps(model: StableDiffusion, recording: Recording, count: int = 16) -> Recording:
@@ -22,12 +19,12 @@ def decode_steps(model: StableDiffusion, recording: Recording, count: int = 16) 
     """
     known = {(each.index, each.of): each for each in recording.decoded}
     chosen = chosen_steps(recording.outline_changes, max(1, count // 2))
-    wanted: list[tuple[int, Kind]] = [(index, of) for index in chosen for of in ("denoised", "noisy")]
+    wanted: list[tuple[int, LatentsKind]] = [(index, of) for index in chosen for of in ("denoised", "noisy")]
     decoded = [known.get(each) or _painted(model, recording, *each) for each in wanted[:count]]
     return replace(recording, decoded=tuple(decoded))
 
 
-def _painted(model: StableDiffusion, recording: Recording, index: int, of: Kind) -> Decoded:
+def _painted(model: StableDiffusion, recording: Recording, index: int, of: LatentsKind) -> Decoded:
     step = recording.steps[index]
     latents = step.denoised if of == "denoised" else step.x / sqrt(1 + step.sigma**2)
     return Decoded(index, of, model.images(latents[None])[0])

@@ -18,6 +18,7 @@ from tintype.illustrate.heat_maps import HeatMaps
 from tintype.illustrate.outline import outline_changes, outline_window
 from tintype.pipeline.settings import Settings
 
+LatentsKind = Literal["denoised", "noisy"]
 TokenKind = Literal["start", "word", "end", "padding"]
 LayerKind = Literal[
     "conv", "time", "resnet", "transformer", "self-attention", "cross-attention", "feed-forward", "down", "up"
@@ -197,7 +198,7 @@ class Decoded:
     """
 
     index: int
-    of: Literal["denoised", "noisy"]
+    of: LatentsKind
     image: Image.Image
 
 

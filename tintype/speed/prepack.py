@@ -37,8 +37,8 @@ class Packed(Held):
         if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or self.stub.dtype != x.dtype:
             return None
         if self.held is None or self.size != x.shape:
-            self.size = x.shape
             self.hold(self.lay_out(self.dense(), x.shape))
+            self.size = x.shape  # last: where there was no memory for it, the former layout keeps its size
         return self.held
 
 

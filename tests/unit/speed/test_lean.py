@@ -32,7 +32,7 @@ def load(file, **options):
 
 
 def networks(sd):
-    return sd.unet, sd.autoencoder, *(tower.encoder for tower in sd.conditioner.towers)
+    return sd.autoencoder, *sd.networks.values()
 
 
 def count(sd) -> int:
