@@ -132,6 +132,15 @@ def test_continues_bit_exactly(models, source, tmp_path):
     assert len(files[0]) == len(files[1])
 
 
+def test_a_model_in_half_precision_is_taught(models, source, tmp_path):
+    make("SD 1", tmp_path)
+    half = load_folder(tmp_path / "model", dtype=torch.bfloat16)
+    losses, lesson = learn(half, source, tmp_path / "run", replace(RECIPE, text_encoder=True))
+    assert len(losses) == 4 and half.dtype == torch.bfloat16
+    assert all(p.dtype == torch.float32 for p in lesson.lora.parameters())
+    assert any(up.abs().max() > 0 for up in lesson.lora.up.values())
+
+
 def test_a_folder_is_of_one_lora(models, source, tmp_path):
     _, sd = models("SD 1")
     learn(sd, source, tmp_path)

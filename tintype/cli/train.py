@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,7 @@ from tintype.cli.watch import Sheets, TensorBoard, moments_of, watch_alone, watc
 from tintype.errors import SettingsError
 
 if TYPE_CHECKING:
-    from tintype.training import Chain, LoraLesson
+    from tintype.training import Chain, Lesson
     from tintype.training.watching import Sheet
 
 STAGES = ("clip", "autoencoder", "denoiser")
@@ -39,7 +38,7 @@ Changes = Annotated[
         show_default=False,
     ),
 ]
-LoraRecipe = Annotated[
+LessonRecipe = Annotated[
     str, typer.Argument(help="box, sd (1, 2 and XL), or tiny for a try of seconds.", metavar="RECIPE")
 ]
 LoraChanges = Annotated[
@@ -50,8 +49,19 @@ LoraChanges = Annotated[
         show_default=False,
     ),
 ]
+FinetuneChanges = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="data=FOLDER, model=FILE, steps=1000, and dials such as lr=1e-5 flip=true.",
+        metavar="KEY=VALUE",
+        show_default=False,
+    ),
+]
 LoraFolder = Annotated[
     Path | None, typer.Option("--folder", help="Where all is kept.  [default: runs/DATA-lora]", show_default=False)
+]
+FinetuneFolder = Annotated[
+    Path | None, typer.Option("--folder", help="Where all is kept.  [default: runs/DATA-finetune]", show_default=False)
 ]
 Folder = Annotated[
     Path | None, typer.Option(help="Where everything is kept.  [default: runs/RECIPE]", show_default=False)
@@ -175,7 +185,7 @@ def everything(
 
 @train.command()
 def lora(
-    recipe: LoraRecipe,
+    recipe: LessonRecipe,
     changes: LoraChanges = None,
     folder: LoraFolder = None,
     threads: Threads = None,
@@ -183,36 +193,61 @@ def lora(
     tensorboard: TensorBoard = False,
 ) -> None:
     """A LoRA for a model that is there, from a folder of pictures."""
-    moments = moments_of(sheets)
-    with _lesson(recipe, changes, folder, threads) as lesson:
-        _prepare(lesson, 0, 1)
-        sheet = None if moments is None or moments.never else _paintings(lesson)
-        watch_alone("lora", lesson.training(), sheet, moments, tensorboard)
-        for path in lesson.save():
-            give(path)
+    _teach("lora", recipe, changes, folder, threads, sheets, tensorboard)
+
+
+@train.command()
+def finetune(
+    recipe: LessonRecipe,
+    changes: FinetuneChanges = None,
+    folder: FinetuneFolder = None,
+    threads: Threads = None,
+    sheets: Sheets = None,
+    tensorboard: TensorBoard = False,
+) -> None:
+    """All of a loaded model's UNet, from a folder of pictures: a whole model in FOLDER/model."""
+    _teach("finetune", recipe, changes, folder, threads, sheets, tensorboard)
 
 
 @train.command()
 def cache(
-    recipe: LoraRecipe,
+    recipe: LessonRecipe,
     changes: LoraChanges = None,
     folder: LoraFolder = None,
     threads: Threads = None,
     shard: Shard = "0/1",
 ) -> None:
-    """Prepare the latents and text features of a LoRA's pictures, and train nothing yet."""
-    with _lesson(recipe, changes, folder, threads) as lesson:
+    """Prepare the latents and text features for a LoRA or a fine-tuning, and train nothing yet."""
+    with _lesson("lora", recipe, changes, folder, threads) as lesson:
         _prepare(lesson, *_shard(shard))
 
 
-def _paintings(lesson: LoraLesson) -> Sheet:
-    """What the model paints with the LoRA: the first captions of its pictures."""
+def _teach(
+    what: str,
+    recipe: str,
+    changes: list[str] | None,
+    folder: Path | None,
+    threads: int | None,
+    sheets: str | None,
+    tensorboard: bool,
+) -> None:
+    moments = moments_of(sheets)
+    with _lesson(what, recipe, changes, folder, threads) as lesson:
+        _prepare(lesson, 0, 1)
+        sheet = None if moments is None or moments.never else _paintings(lesson)
+        watch_alone(what, lesson.training(), sheet, moments, tensorboard)
+        for path in lesson.save():
+            give(path)
+
+
+def _paintings(lesson: Lesson) -> Sheet:
+    """What the model paints with what it has learnt so far: the first captions of its pictures."""
     from tintype.training.watching import Paintings, first_captions
 
-    return Paintings(lesson.sd, first_captions(lesson.source, 4))
+    return Paintings(lesson.painter, first_captions(lesson.source, 4))
 
 
-def _prepare(lesson: LoraLesson, part: int, parts: int) -> None:
+def _prepare(lesson: Lesson, part: int, parts: int) -> None:
     for notice in lesson.source.notices:
         say(f"{lesson.source.name}: {notice}")
     silent = sum(not item.captions for item in lesson.source.items)
@@ -222,28 +257,31 @@ def _prepare(lesson: LoraLesson, part: int, parts: int) -> None:
     _tell_skipped(lesson.folder / "latents")
 
 
-def _lesson(recipe: str, changes: list[str] | None, folder: Path | None, threads: int | None) -> LoraLesson:
+def _lesson(what: str, recipe: str, changes: list[str] | None, folder: Path | None, threads: int | None) -> Lesson:
     """Of ``data=`` the pictures, of ``model=`` the model (the one in the box), of ``steps=`` the length; dials."""
     import torch
 
     import tintype
-    from tintype.training import LORAS, LoraLesson, adjusted
+    from tintype.training import FINETUNES, LORAS, FinetuneLesson, LoraLesson, adjusted
     from tintype.training.processes import processes
     from tintype.training.sources import open_source
 
-    if recipe not in LORAS:
-        raise SettingsError(f"There is no LoRA recipe {recipe!r}; there are {', '.join(LORAS)}.")
+    recipes = LORAS if what == "lora" else FINETUNES
+    if recipe not in recipes:
+        raise SettingsError(f"There is no recipe {recipe!r} for {what}; there are {', '.join(recipes)}.")
     given = dict(map(_change, changes or []))
     data, source, steps = given.pop("data", None), given.pop("model", None), _number("steps", given.pop("steps", None))
     if data is None:
-        raise SettingsError("A LoRA needs pictures to learn from: data=FOLDER.")
-    dials = adjusted(LORAS[recipe], given)
+        raise SettingsError("There must be pictures to learn from: data=FOLDER.")
     if steps is not None:
-        dials = replace(dials, pictures=steps * dials.batch_size)
+        given["pictures"] = str(steps * adjusted(recipes[recipe], given).batch_size)
     set_threads(threads)
     device = None if processes().alone else processes().device
     sd = tintype.load(source, device=device, dtype=None if torch.cuda.is_available() else torch.float32)
-    return LoraLesson(sd, open_source(data), dials, folder or Path("runs") / f"{Path(data).name}-lora")
+    pictures, folder = open_source(data), folder or Path("runs") / f"{Path(data).name}-{what}"
+    if what == "lora":
+        return LoraLesson(sd, pictures, adjusted(LORAS[recipe], given), folder)
+    return FinetuneLesson(sd, pictures, adjusted(FINETUNES[recipe], given), folder)
 
 
 def _save(chain: Chain, output: Path) -> None:

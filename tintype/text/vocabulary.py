@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -52,6 +52,11 @@ class Vocabulary:
         }
         text = json.dumps(content, ensure_ascii=False, indent=2)
         (Path(folder) / FILE_NAME).write_text(text + "\n", encoding="utf-8", newline="\n")
+
+    def with_words_of(self, captions: Iterable[str]) -> Vocabulary:
+        """The same, and the words of more captions."""
+        learnt = {word for caption in captions for word in _split(caption)}
+        return replace(self, words=tuple(sorted({*self.words, *learnt})))
 
     def notices(self, prompt: str) -> tuple[str, ...]:
         """One line per unknown word: ``never saw: astronaut; close: rocket, planet``."""

@@ -8,17 +8,32 @@ from tintype.lazy import lazily
 
 if TYPE_CHECKING:
     from tintype.training.chain import Chain
+    from tintype.training.finetune import FinetuneLesson
+    from tintype.training.lesson import Lesson
     from tintype.training.loop import Progress, Task, Training
     from tintype.training.lora import LoraLesson
     from tintype.training.processes import Processes
-    from tintype.training.recipes import CHAINS, LORAS, ChainRecipe, LoraRecipe, Recipe, adjusted
+    from tintype.training.recipes import (
+        CHAINS,
+        FINETUNES,
+        LORAS,
+        ChainRecipe,
+        FinetuneRecipe,
+        LoraRecipe,
+        Recipe,
+        adjusted,
+    )
     from tintype.training.sources import open_source
 
 __all__ = [
     "CHAINS",
+    "FINETUNES",
     "LORAS",
     "Chain",
     "ChainRecipe",
+    "FinetuneLesson",
+    "FinetuneRecipe",
+    "Lesson",
     "LoraLesson",
     "LoraRecipe",
     "Processes",
@@ -34,6 +49,8 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "tintype.training.chain": ("Chain",),
+        "tintype.training.finetune": ("FinetuneLesson",),
+        "tintype.training.lesson": ("Lesson",),
         "tintype.training.loop": (
             "Progress",
             "Task",
@@ -43,8 +60,10 @@ __getattr__, __dir__ = lazily(
         "tintype.training.processes": ("Processes",),
         "tintype.training.recipes": (
             "CHAINS",
+            "FINETUNES",
             "LORAS",
             "ChainRecipe",
+            "FinetuneRecipe",
             "LoraRecipe",
             "Recipe",
             "adjusted",

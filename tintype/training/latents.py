@@ -21,10 +21,11 @@ ENCODE_PIXELS = 50 * 128 * 128  # that go through the encoder together
 @torch.no_grad()
 def encode_pictures(pixels: Tensor, autoencoder: Autoencoder) -> Tensor:
     """(n 3 H W) uint8 -> raw latents (n c h w) bf16: the mean, which differs from a draw by very little."""
-    device = next(autoencoder.parameters()).device
+    weight = autoencoder.weight
+    device, dtype = weight.device, weight.dtype  # that of a loaded model may be half precision
     batch = max(1, ENCODE_PIXELS // pixels[0, 0].numel())
     with torch.autocast(device.type, torch.bfloat16, has_bf16(device)):
-        parts = [autoencoder.encode(to_signed(part.to(device))).mean for part in pixels.split(batch)]
+        parts = [autoencoder.encode(to_signed(part.to(device)).to(dtype)).mean for part in pixels.split(batch)]
     return torch.cat(parts).to("cpu", torch.bfloat16)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -24,54 +23,25 @@ from tintype.adapters import LearntLora, save_lora
 from tintype.adapters.deltas import Delta
 from tintype.adapters.learnt import convolution_layers, linear_layers, transformer_layers
 from tintype.adapters.lora import FAMILY_BY_CONTEXT
-from tintype.errors import TrainingError
 from tintype.layouts.lora import Place
-from tintype.pipeline.conditions import imitates_guidance, takes_masked_pictures
 from tintype.pipeline.stable_diffusion import StableDiffusion
-from tintype.training.identity import claim, weights_hash
+from tintype.training.lesson import Lesson
 from tintype.training.loop import Training
-from tintype.training.prepare import Preparation, prepare_latents
 from tintype.training.processes import processes
 from tintype.training.recipes import LoraRecipe
-from tintype.training.shards import Shards
 from tintype.training.sources import PictureSource
-from tintype.training.stored import StoredLatents
 from tintype.training.tasks import DiffusionTask
-from tintype.training.words import Towers
 
 KOHYA_FILE, PEFT_FILE = "lora.safetensors", "pytorch_lora_weights.safetensors"
-LARGE_SIZE, LARGE_STEP = 512, 64  # from this size on, buckets are multiples of 64, as other trainers have them
 
 
-class LoraLesson:
-    """What a model is taught, in ``folder``: ``latents/``, the state of the training, and at the end two files.
-
-    Raises TrainingError for models that look at more than noise and words (inpainting models, LCMs).
-    """
+class LoraLesson(Lesson[LoraRecipe]):
+    """A LoRA in ``folder``: ``latents/``, the state of the training, and at the end two files."""
 
     def __init__(self, sd: StableDiffusion, source: PictureSource, recipe: LoraRecipe, folder: Path) -> None:
-        if takes_masked_pictures(sd) or imitates_guidance(sd):
-            raise TrainingError(
-                f"The model {sd.name} repaints masks or imitates guidance, which a LoRA's training does not show it. "
-                "Train on the model that it was made from; the LoRA fits both."
-            )
-        self.sd, self.source, self.recipe, self.folder = sd, source, recipe, folder
-        size = recipe.size or sd.defaults.width
-        step = sd.autoencoder.factor * 2 ** (len(sd.unet.config.channels) - 1)
-        self.preparation = Preparation(
-            size=size,
-            step=(max(step, LARGE_STEP) if size >= LARGE_SIZE else step) if recipe.buckets else None,
-            crops=recipe.crops,
-            flip=recipe.flip,
-            seed=recipe.seed,
-            max_broken=recipe.max_broken,
-        )
+        super().__init__(sd, source, recipe, folder, text_learns=recipe.text_encoder)
         alpha = recipe.rank if recipe.alpha is None else recipe.alpha
         self.lora = LearntLora(sd.networks, self._places(), rank=recipe.rank, alpha=alpha, seed=recipe.seed)
-        self.words = Towers(
-            sd.conditioner, takes_sizes=sd.unet.config.vector_dim is not None, learnt=recipe.text_encoder
-        )
-        self._training: Training | None = None
         self._open = ExitStack()
 
     def __enter__(self) -> LoraLesson:
@@ -93,42 +63,22 @@ class LoraLesson:
             places += [(name, layer) for name, network in encoders.items() for layer in linear_layers(network)]
         return places
 
-    def prepare(self, *, part: int = 0, parts: int = 1) -> Iterator[int]:
-        """Latents and text features of the pictures, once; yields how many are ready.
-
-        Features are not kept where the text encoder learns too. Raises TrainingError as ``prepare_latents`` does.
-        """
-        words = None if self.recipe.text_encoder else self.words
-        how = self.preparation
-        yield from prepare_latents(
-            self.folder / "latents", self.source, how, self.sd.autoencoder, words, part=part, parts=parts
-        )
-
-    def training(self) -> Training:
-        """Continues where the folder's newest state is. TrainingError where that is of another LoRA or model."""
-        with processes().first_goes_ahead():
-            claim(self.folder, self._made_from())
-        shards = Shards.open(self.folder / "latents")
-        autoencoder = self.sd.autoencoder
-        examples = StoredLatents(shards, autoencoder.config.scaling_factor, factor=autoencoder.factor)
-        task = DiffusionTask(self.sd.unet, examples, self.words, self.sd.schedule, self.recipe, learnt=self.lora)
-        self._training = Training(task, self.recipe, self.folder)
-        return self._training
+    def _task(self) -> DiffusionTask:
+        return self._denoising(self.sd.unet, learnt=self.lora)
 
     def _made_from(self) -> dict[str, object]:
-        names = ("rank", "text_encoder", "convolutions", "seed", "batch_size")
+        names = ("rank", "text_encoder", "convolutions")
         settings = {name: getattr(self.recipe, name) for name in names}
-        return settings | {"alpha": self.lora.alpha, "model": weights_hash(self.sd.unet)}
+        return super()._made_from() | settings | {"alpha": self.lora.alpha}
 
-    def save(self) -> tuple[Path, Path]:
+    def save(self) -> tuple[Path, ...]:
         """Writes what was learnt in kohya's names (``lora.safetensors``) and in PEFT's, under diffusers' own name."""
-        if self._training is None:
-            raise TrainingError("Nothing was trained yet.")
-        deltas = self.lora.deltas(self._training.averaged())
+        training = self.trained()
+        deltas = self.lora.deltas(training.averaged())
         files = self.folder / KOHYA_FILE, self.folder / PEFT_FILE
         with processes().first_goes_ahead():
             if processes().is_first:
-                self._write(files, deltas, self._metadata(self._training))
+                self._write(files, deltas, self._metadata(training))
         return files
 
     def _write(self, files: tuple[Path, Path], deltas: dict[Place, Delta], metadata: dict[str, str]) -> None:

@@ -131,18 +131,29 @@ class DenoiserRecipe(NoiseRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoraRecipe(NoiseRecipe):
-    """A LoRA for a model that is there: on the transformers of its UNet, and where asked for on more."""
+class LessonRecipe(NoiseRecipe):
+    """What a model that is there is taught, and how its pictures are prepared."""
 
-    rank: int = 8
-    alpha: float | None = None  # None: as large as the rank
-    text_encoder: bool = False
-    convolutions: bool = False
     size: int | None = None  # of pictures, by their area; None: as the model draws
     buckets: bool = True  # pictures keep their shape, about
     crops: int = 1  # places of each picture, chosen beforehand
     flip: bool = False
     max_broken: float = 0.05  # share of pictures that may be unreadable
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraRecipe(LessonRecipe):
+    """A LoRA: on the transformers of the UNet, and where asked for on more."""
+
+    rank: int = 8
+    alpha: float | None = None  # None: as large as the rank
+    text_encoder: bool = False
+    convolutions: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneRecipe(LessonRecipe):
+    """All weights of the UNet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,6 +297,17 @@ LORAS = {
     "tiny": LoraRecipe(pictures=64, batch_size=4, lr=3e-3, warmup=0, rank=4),
 }
 """LoRA recipes by name: for the model in the box, for Stable Diffusion 1, 2 and XL, and a try of seconds."""
+
+FINETUNES = {
+    "box": FinetuneRecipe(
+        pictures=32_000, batch_size=32, lr=1e-4, warmup=1_600, cooldown=12_000, save_every=8_000, ema=0.998
+    ),
+    "sd": FinetuneRecipe(
+        pictures=40_000, batch_size=8, lr=1e-5, warmup=1_600, weighting="min_snr", ema=0.9995, checkpointing=True
+    ),
+    "tiny": FinetuneRecipe(pictures=64, batch_size=4, lr=1e-4, warmup=0),
+}
+"""Recipes to fine-tune by name: for the model in the box, for Stable Diffusion 1, 2 and XL, and a try of seconds."""
 
 R = TypeVar("R", bound=Recipe)
 

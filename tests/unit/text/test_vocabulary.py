@@ -46,6 +46,13 @@ def test_words_of_other_scripts_are_unknown_and_far():
     assert unknown_words("红色的船 xyzzy xyzzy", KNOWN) == [("红色的船", ()), ("xyzzy", ())]
 
 
+def test_it_learns_the_words_of_captions():
+    before = Vocabulary(("beach",), {"settings": ("beach",)})
+    after = before.with_words_of(["A Zeppelin's crew", "the zeppelin over a beach"])
+    assert after.words == ("beach", "crew", "zeppelin") and after.attributes == before.attributes
+    assert before.notices("a zeppelin") and not after.notices("the crew of a zeppelin")
+
+
 def test_notices_and_file(tmp_path):
     vocabulary = Vocabulary(("beach", "planet", "rocket"), {"settings": ("beach",)})
     vocabulary.save(tmp_path)
