@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Lesson(nn.Module):
+class LossModule(nn.Module):
     """A task's loss as a module that holds what is learnt: a wrapper sees every call, whichever networks take part."""
 
     def __init__(self, task: Task) -> None:
@@ -61,14 +61,14 @@ class Gradient:
         self.module = self._wrapped()
 
     def _wrapped(self) -> nn.Module:
-        lesson, accelerator = Lesson(self.task), self.group.accelerator
+        module, accelerator = LossModule(self.task), self.group.accelerator
         if self.sharded:  # accelerate does this on GPUs only
-            shard(lesson, self.group)
-            return lesson
+            shard(module, self.group)
+            return module
         if not self.group.alone:
             self._tell_ddp(accelerator)
         accelerator.free_memory()  # it keeps what it wrapped before
-        return accelerator.prepare_model(lesson)
+        return accelerator.prepare_model(module)
 
     def _tell_ddp(self, accelerator: Any) -> None:
         from accelerate.utils import DistributedDataParallelKwargs
