@@ -76,7 +76,7 @@ def test_it_begins_where_the_model_is_and_leaves_it_there(sd, source, tmp_path):
 
 def test_the_model_that_it_leaves_is_read_by_diffusers_and_by_us(sd, source, tmp_path):
     _, lesson = learn(sd, source, tmp_path, replace(RECIPE, ema=0.5))
-    averaged = lesson.trained().averaged()
+    averaged = {name.removeprefix("unet."): tensor for name, tensor in lesson.trained().averaged().items()}
     ours = load_folder(tmp_path / "model")
     theirs = StableDiffusionPipeline.from_pretrained(tmp_path / "model").unet
     assert all(torch.equal(averaged[name], tensor) for name, tensor in ours.unet.state_dict().items())
@@ -91,6 +91,25 @@ def test_the_model_that_it_leaves_is_read_by_diffusers_and_by_us(sd, source, tmp
         )
     for one, two in zip(ours.conditioner.towers, sd.conditioner.towers, strict=True):
         assert all(torch.equal(one.encoder.state_dict()[k], v) for k, v in two.encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("family", ["SD 1", "SDXL"])
+def test_text_encoders_learn_where_asked_for(source, tmp_path, family):
+    make(family, tmp_path)
+    sd = load_folder(tmp_path / "model")
+    before = [{k: v.clone() for k, v in tower.encoder.state_dict().items()} for tower in sd.conditioner.towers]
+    _, lesson = learn(sd, source, tmp_path / "run", replace(RECIPE, text_encoder=True))
+    learnt = load_folder(tmp_path / "run/model")
+    for tower, encoder, old, new in zip(
+        sd.conditioner.towers, lesson.encoders, before, learnt.conditioner.towers, strict=True
+    ):
+        assert all(torch.equal(tower.encoder.state_dict()[name], tensor) for name, tensor in old.items())
+        found, saved = encoder.state_dict(), new.encoder.state_dict()
+        assert all(torch.equal(found[name], tensor) for name, tensor in saved.items())
+        assert sum(not torch.equal(found[name], tensor) for name, tensor in old.items()) > 0.5 * len(old)
+    assert difference(drawn(learnt), drawn(lesson.painter)) <= 1e-4
+    with pytest.raises(TrainingError, match="text_encoder"):
+        learn(sd, source, tmp_path / "run")
 
 
 @pytest.mark.parametrize("lean", [False, True])

@@ -153,7 +153,9 @@ class LoraRecipe(LessonRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneRecipe(LessonRecipe):
-    """All weights of the UNet."""
+    """All weights of the UNet, and where asked for of the text encoders."""
+
+    text_encoder: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
