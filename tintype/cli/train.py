@@ -41,27 +41,17 @@ Changes = Annotated[
 LessonRecipe = Annotated[
     str, typer.Argument(help="box, sd (1, 2 and XL), or tiny for a try of seconds.", metavar="RECIPE")
 ]
-LoraChanges = Annotated[
+LessonChanges = Annotated[
     list[str] | None,
     typer.Argument(
-        help="data=FOLDER, model=FILE, steps=400, and dials such as rank=8 text_encoder=true.",
+        help="data=FOLDER, model=FILE, steps=400, and dials such as lr=1e-4 text_encoder=true.",
         metavar="KEY=VALUE",
         show_default=False,
     ),
 ]
-FinetuneChanges = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="data=FOLDER, model=FILE, steps=1000, and dials such as lr=1e-5 flip=true.",
-        metavar="KEY=VALUE",
-        show_default=False,
-    ),
-]
-LoraFolder = Annotated[
-    Path | None, typer.Option("--folder", help="Where all is kept.  [default: runs/DATA-lora]", show_default=False)
-]
-FinetuneFolder = Annotated[
-    Path | None, typer.Option("--folder", help="Where all is kept.  [default: runs/DATA-finetune]", show_default=False)
+LessonFolder = Annotated[
+    Path | None,
+    typer.Option("--folder", help="Where all is kept.  [default: runs/DATA-lora or -finetune]", show_default=False),
 ]
 Folder = Annotated[
     Path | None, typer.Option(help="Where everything is kept.  [default: runs/RECIPE]", show_default=False)
@@ -186,8 +176,8 @@ def everything(
 @train.command()
 def lora(
     recipe: LessonRecipe,
-    changes: LoraChanges = None,
-    folder: LoraFolder = None,
+    changes: LessonChanges = None,
+    folder: LessonFolder = None,
     threads: Threads = None,
     sheets: Sheets = None,
     tensorboard: TensorBoard = False,
@@ -199,8 +189,8 @@ def lora(
 @train.command()
 def finetune(
     recipe: LessonRecipe,
-    changes: FinetuneChanges = None,
-    folder: FinetuneFolder = None,
+    changes: LessonChanges = None,
+    folder: LessonFolder = None,
     threads: Threads = None,
     sheets: Sheets = None,
     tensorboard: TensorBoard = False,
@@ -212,8 +202,8 @@ def finetune(
 @train.command()
 def cache(
     recipe: LessonRecipe,
-    changes: LoraChanges = None,
-    folder: LoraFolder = None,
+    changes: LessonChanges = None,
+    folder: LessonFolder = None,
     threads: Threads = None,
     shard: Shard = "0/1",
 ) -> None:
