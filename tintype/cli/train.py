@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -252,26 +253,27 @@ def _lesson(what: str, recipe: str, changes: list[str] | None, folder: Path | No
     import torch
 
     import tintype
-    from tintype.training import FINETUNES, LORAS, FinetuneLesson, LoraLesson, adjusted
+    from tintype.training import FINETUNES, LORAS, FinetuneLesson, FinetuneRecipe, LoraLesson, LoraRecipe, adjusted
     from tintype.training.processes import processes
     from tintype.training.sources import open_source
 
-    recipes = LORAS if what == "lora" else FINETUNES
+    recipes: Mapping[str, LoraRecipe | FinetuneRecipe] = LORAS if what == "lora" else FINETUNES
     if recipe not in recipes:
         raise SettingsError(f"There is no recipe {recipe!r} for {what}; there are {', '.join(recipes)}.")
     given = dict(map(_change, changes or []))
     data, source, steps = given.pop("data", None), given.pop("model", None), _number("steps", given.pop("steps", None))
     if data is None:
         raise SettingsError("There must be pictures to learn from: data=FOLDER.")
+    dials = adjusted(recipes[recipe], given)
     if steps is not None:
-        given["pictures"] = str(steps * adjusted(recipes[recipe], given).batch_size)
+        dials = replace(dials, pictures=steps * dials.batch_size)
     set_threads(threads)
     device = None if processes().alone else processes().device
     sd = tintype.load(source, device=device, dtype=None if torch.cuda.is_available() else torch.float32)
     pictures, folder = open_source(data), folder or Path("runs") / f"{Path(data).name}-{what}"
-    if what == "lora":
-        return LoraLesson(sd, pictures, adjusted(LORAS[recipe], given), folder)
-    return FinetuneLesson(sd, pictures, adjusted(FINETUNES[recipe], given), folder)
+    if isinstance(dials, LoraRecipe):
+        return LoraLesson(sd, pictures, dials, folder)
+    return FinetuneLesson(sd, pictures, dials, folder)
 
 
 def _save(chain: Chain, output: Path) -> None:
