@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
-from PIL import Image
 
 from tests.parity.test_families import difference, make
+from tests.training.lessons import coloured, taught
 from tintype.checkpoints.folder import load_folder, save_folder
 from tintype.errors import TrainingError
 from tintype.text.vocabulary import Vocabulary
 from tintype.training.finetune import FinetuneLesson
 from tintype.training.recipes import FINETUNES
-from tintype.training.sources import open_source
 from tintype.training.state import load_newest_state
 from tintype.types import Conditioning
 
@@ -37,27 +35,13 @@ def sd(folder):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for number in range(4):
-        pixels = np.zeros((64, 64, 3), np.uint8)
-        pixels[:] = rng.integers(0, 256, 3)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"a zeppelin number {number}")
-    return open_source(folder)
+    return coloured(tmp_path_factory.mktemp("pictures"), "zeppelin")
 
 
 def learn(sd, source, folder, recipe=RECIPE, stop_at=None):
     """(losses, the lesson), saved."""
-    with FinetuneLesson(sd, source, recipe, folder) as lesson:
-        list(lesson.prepare())
-        training, losses = lesson.training(), []
-        for progress in training:
-            losses.append(progress.loss)
-            if progress.seen == stop_at:
-                training.stop()
-        lesson.save()
-    return losses, lesson
+    lesson = FinetuneLesson(sd, source, recipe, folder)
+    return taught(lesson, stop_at), lesson
 
 
 def drawn(sd):
@@ -80,7 +64,7 @@ def test_the_model_that_it_leaves_is_read_by_diffusers_and_by_us(sd, source, tmp
     ours = load_folder(tmp_path / "model")
     theirs = StableDiffusionPipeline.from_pretrained(tmp_path / "model").unet
     assert all(torch.equal(averaged[name], tensor) for name, tensor in ours.unet.state_dict().items())
-    assert any(not torch.equal(averaged[name], tensor) for name, tensor in lesson.unet.state_dict().items())
+    assert any(not torch.equal(averaged[name], tensor) for name, tensor in lesson.painter.unet.state_dict().items())
     rng = torch.Generator().manual_seed(0)
     x, t = torch.randn(1, 4, 8, 8, generator=rng), torch.tensor([500])
     context = torch.randn(1, 77, sd.unet.config.context_dim, generator=rng)
@@ -100,11 +84,10 @@ def test_text_encoders_learn_where_asked_for(source, tmp_path, family):
     before = [{k: v.clone() for k, v in tower.encoder.state_dict().items()} for tower in sd.conditioner.towers]
     _, lesson = learn(sd, source, tmp_path / "run", replace(RECIPE, text_encoder=True))
     learnt = load_folder(tmp_path / "run/model")
-    for tower, encoder, old, new in zip(
-        sd.conditioner.towers, lesson.encoders, before, learnt.conditioner.towers, strict=True
-    ):
+    towers = (model.conditioner.towers for model in (sd, lesson.painter, learnt))
+    for tower, learning, new, old in zip(*towers, before, strict=True):
         assert all(torch.equal(tower.encoder.state_dict()[name], tensor) for name, tensor in old.items())
-        found, saved = encoder.state_dict(), new.encoder.state_dict()
+        found, saved = learning.encoder.state_dict(), new.encoder.state_dict()
         assert all(torch.equal(found[name], tensor) for name, tensor in saved.items())
         assert sum(not torch.equal(found[name], tensor) for name, tensor in old.items()) > 0.5 * len(old)
     assert difference(drawn(learnt), drawn(lesson.painter)) <= 1e-4
@@ -120,10 +103,10 @@ def test_half_precision_learns_in_full(folder, source, tmp_path, lean):
         half = load_folder(tmp_path / "half", dtype=torch.float32, lean=True)
     dtype = half.dtype
     _, lesson = learn(half, source, tmp_path / "run")
-    assert all(p.dtype == torch.float32 and p.requires_grad for p in lesson.unet.parameters())
+    assert all(p.dtype == torch.float32 and p.requires_grad for p in lesson.painter.unet.parameters())
     assert half.dtype == dtype
     weights = half.unet.state_dict()
-    moved = [name for name, p in lesson.unet.state_dict().items() if not torch.equal(p, weights[name].float())]
+    moved = [name for name, p in lesson.painter.unet.state_dict().items() if not torch.equal(p, weights[name].float())]
     assert len(moved) > 0.9 * len(weights)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors import safe_open
 
 from tests.parity.test_families import difference, make
 from tests.parity.test_lora import outputs
+from tests.training.lessons import coloured, taught
 from tintype.adapters import load_lora
 from tintype.checkpoints.folder import load_folder
 from tintype.errors import TrainingError
@@ -19,7 +18,6 @@ from tintype.training.draws import Draw
 from tintype.training.lora import LoraLesson
 from tintype.training.memory import checkpointed
 from tintype.training.recipes import LORAS
-from tintype.training.sources import open_source
 from tintype.training.state import load_newest_state
 
 RECIPE = replace(LORAS["tiny"], pictures=16, batch_size=4, size=64, lr=1e-2, seed=3)
@@ -41,28 +39,13 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for number, (width, height) in enumerate([(64, 64), (64, 64), (100, 64), (64, 100)]):
-        pixels = np.zeros((height, width, 3), np.uint8)
-        pixels[:] = rng.integers(0, 256, 3)
-        pixels[20:50, 10:50] = rng.integers(0, 256, 3)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"a red house number {number}")
-    return open_source(folder)
+    return coloured(tmp_path_factory.mktemp("pictures"), "red house")
 
 
 def learn(sd, source, folder, recipe=RECIPE, stop_at=None):
     """(losses, the lesson), saved."""
-    with LoraLesson(sd, source, recipe, folder) as lesson:
-        list(lesson.prepare())
-        training, losses = lesson.training(), []
-        for progress in training:
-            losses.append(progress.loss)
-            if progress.seen == stop_at:
-                training.stop()
-        lesson.save()
-    return losses, lesson
+    lesson = LoraLesson(sd, source, recipe, folder)
+    return taught(lesson, stop_at), lesson
 
 
 def drawn(sd, **changes):

@@ -14,13 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from tintype.checkpoints.folder import save_folder
-from tintype.models import TextEncoder, UNet
 from tintype.pipeline.stable_diffusion import StableDiffusion
 from tintype.text.conditioner import Conditioner
 from tintype.training.lesson import Lesson
@@ -28,11 +27,8 @@ from tintype.training.processes import processes
 from tintype.training.recipes import FinetuneRecipe
 from tintype.training.sources import PictureSource
 from tintype.training.tasks import DiffusionTask
-from tintype.training.words import Towers
 
 MODEL = "model"
-
-Network = TypeVar("Network", UNet, TextEncoder)
 
 
 class FinetuneLesson(Lesson[FinetuneRecipe]):
@@ -45,11 +41,10 @@ class FinetuneLesson(Lesson[FinetuneRecipe]):
 
     def __init__(self, sd: StableDiffusion, source: PictureSource, recipe: FinetuneRecipe, folder: Path) -> None:
         super().__init__(sd, source, recipe, folder)
-        self.unet = _copied(sd.unet)
-        self.encoders = [_copied(tower.encoder) for tower in sd.conditioner.towers] if recipe.text_encoder else []
-        self._painter = self._with(self.unet, self.encoders)
-        takes_sizes = sd.unet.config.vector_dim is not None
-        self.words = Towers(self._painter.conditioner, takes_sizes=takes_sizes, learnt=recipe.text_encoder)
+        networks = sd.networks if recipe.text_encoder else {"unet": sd.unet}
+        weights = nn.ModuleDict(networks).state_dict()
+        self.learnt = _filled(networks, {name: each.to(torch.float32, copy=True) for name, each in weights.items()})
+        self._painter = self._with(self.learnt)
 
     def __enter__(self) -> FinetuneLesson:
         return self
@@ -63,32 +58,21 @@ class FinetuneLesson(Lesson[FinetuneRecipe]):
         return self._painter
 
     def _task(self) -> DiffusionTask:
-        encoders = {f"text_encoder_{index}": encoder for index, encoder in enumerate(self.encoders)}
-        learnt = nn.ModuleDict({"unet": self.unet, **encoders})
-        return self._denoising(self.unet, learnt=learnt.requires_grad_(True))
-
-    def _made_from(self) -> dict[str, object]:
-        return super()._made_from() | {"text_encoder": self.recipe.text_encoder}
+        return self._denoising(self.painter.unet, learnt=self.learnt.requires_grad_(True))
 
     def save(self) -> tuple[Path, ...]:
         """Writes ``folder/model``: what learnt in fp32, the moving average where one is kept; the rest as it was."""
         weights, output = self.trained().averaged(), self.folder / MODEL
         with processes().first_goes_ahead(), self.sd.unpacked():
             if processes().is_first:
-                unet = _filled(self.unet, _part(weights, "unet"))
-                encoders = [
-                    _filled(encoder, _part(weights, f"text_encoder_{index}"))
-                    for index, encoder in enumerate(self.encoders)
-                ]
-                save_folder(self._with(unet, encoders), output, overwrite=True)
+                save_folder(self._with(_filled(self.learnt, weights)), output, overwrite=True)
         return (output,)
 
-    def _with(self, unet: UNet, encoders: list[TextEncoder]) -> StableDiffusion:
-        """The model with another UNet and, if there are any, other text encoders, sharing all else."""
+    def _with(self, learnt: nn.ModuleDict) -> StableDiffusion:
+        """The model with these networks in the places of its own, sharing all else."""
         sd, text = self.sd, self.sd.conditioner
-        towers = text.towers
-        if encoders:
-            towers = [replace(tower, encoder=encoder) for tower, encoder in zip(towers, encoders, strict=True)]
+        unet, *encoders = cast("list[Any]", list({**sd.networks, **learnt}.values()))
+        towers = [replace(tower, encoder=encoder) for tower, encoder in zip(text.towers, encoders, strict=True)]
         vocabulary = text.vocabulary
         if vocabulary is not None:
             vocabulary = vocabulary.with_words_of(caption for item in self.source.items for caption in item.captions)
@@ -98,21 +82,9 @@ class FinetuneLesson(Lesson[FinetuneRecipe]):
         )
 
 
-def _copied(network: Network) -> Network:
-    """The same weights in fp32 and in memory of their own; nothing that is attached comes along."""
-    weights = {name: tensor.to(torch.float32, copy=True) for name, tensor in network.state_dict().items()}
-    return _filled(network, weights)
-
-
-def _filled(network: Network, weights: Mapping[str, Tensor]) -> Network:
-    """A network of the same shape that has these weights, not copied."""
+def _filled(networks: Mapping[str, Any] | nn.ModuleDict, weights: Mapping[str, Tensor]) -> nn.ModuleDict:
+    """Networks of the same shapes that have these weights, not copied; nothing that is attached comes along."""
     with torch.device("meta"):
-        other: Any = UNet(network.config) if isinstance(network, UNet) else TextEncoder(network.config)
-    other.load_state_dict({name: tensor.detach() for name, tensor in weights.items()}, assign=True)
-    return other.eval()
-
-
-def _part(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Those of one network of several."""
-    begin = f"{name}."
-    return {key.removeprefix(begin): tensor for key, tensor in weights.items() if key.startswith(begin)}
+        others = nn.ModuleDict({name: type(network)(network.config) for name, network in networks.items()})
+    others.load_state_dict({name: tensor.detach() for name, tensor in weights.items()}, assign=True)
+    return others.eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
@@ -32,14 +33,11 @@ R = TypeVar("R", bound=LessonRecipe)
 class Lesson(ABC, Generic[R]):
     """What all lessons share. In ``folder``: ``latents/``, the state of the training, and at the end what was learnt.
 
-    A lesson is a block; after it the model is as it was, bit for bit. ``text_learns`` says that the text encoders
-    learn too, so that what they make of captions is not kept. Raises TrainingError for models that look at more than
-    noise and words (inpainting models, LCMs).
+    A lesson is a block; after it the model is as it was, bit for bit. Raises TrainingError for models that look at
+    more than noise and words (inpainting models, LCMs).
     """
 
-    def __init__(
-        self, sd: StableDiffusion, source: PictureSource, recipe: R, folder: Path, *, text_learns: bool = False
-    ) -> None:
+    def __init__(self, sd: StableDiffusion, source: PictureSource, recipe: R, folder: Path) -> None:
         if takes_masked_pictures(sd) or imitates_guidance(sd):
             raise TrainingError(
                 f"The model {sd.name} repaints masks or imitates guidance, which this training does not show it. "
@@ -56,7 +54,6 @@ class Lesson(ABC, Generic[R]):
             seed=recipe.seed,
             max_broken=recipe.max_broken,
         )
-        self.words = Towers(sd.conditioner, takes_sizes=sd.unet.config.vector_dim is not None, learnt=text_learns)
         self._training: Training | None = None
 
     @abstractmethod
@@ -70,12 +67,18 @@ class Lesson(ABC, Generic[R]):
         """The model with what it has learnt so far."""
         return self.sd
 
+    @cached_property
+    def words(self) -> Towers:
+        """How captions are told."""
+        takes_sizes = self.sd.unet.config.vector_dim is not None
+        return Towers(self.painter.conditioner, takes_sizes=takes_sizes, learnt=self.recipe.text_encoder)
+
     def prepare(self, *, part: int = 0, parts: int = 1) -> Iterator[int]:
         """Latents and text features of the pictures, once; yields how many are ready.
 
         Features are not kept where the text encoder learns too. Raises TrainingError as ``prepare_latents`` does.
         """
-        words = None if self.words.learnt else self.words
+        words = None if self.recipe.text_encoder else self.words
         how = self.preparation
         yield from prepare_latents(
             self.folder / "latents", self.source, how, self.sd.autoencoder, words, part=part, parts=parts
@@ -110,5 +113,7 @@ class Lesson(ABC, Generic[R]):
 
     def _made_from(self) -> dict[str, object]:
         """What a training cannot be continued without."""
-        recipe = self.recipe
-        return {"seed": recipe.seed, "batch_size": recipe.batch_size, "model": weights_hash(self.sd.unet)}
+        settings: dict[str, object] = {
+            name: getattr(self.recipe, name) for name in ("text_encoder", "seed", "batch_size")
+        }
+        return settings | {"model": weights_hash(self.sd.unet)}

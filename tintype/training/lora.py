@@ -39,7 +39,7 @@ class LoraLesson(Lesson[LoraRecipe]):
     """A LoRA in ``folder``: ``latents/``, the state of the training, and at the end two files."""
 
     def __init__(self, sd: StableDiffusion, source: PictureSource, recipe: LoraRecipe, folder: Path) -> None:
-        super().__init__(sd, source, recipe, folder, text_learns=recipe.text_encoder)
+        super().__init__(sd, source, recipe, folder)
         alpha = recipe.rank if recipe.alpha is None else recipe.alpha
         self.lora = LearntLora(sd.networks, self._places(), rank=recipe.rank, alpha=alpha, seed=recipe.seed)
         self._open = ExitStack()
@@ -67,9 +67,9 @@ class LoraLesson(Lesson[LoraRecipe]):
         return self._denoising(self.sd.unet, learnt=self.lora)
 
     def _made_from(self) -> dict[str, object]:
-        names = ("rank", "text_encoder", "convolutions")
-        settings = {name: getattr(self.recipe, name) for name in names}
-        return super()._made_from() | settings | {"alpha": self.lora.alpha}
+        recipe = self.recipe
+        lora = {"rank": recipe.rank, "convolutions": recipe.convolutions, "alpha": self.lora.alpha}
+        return super()._made_from() | lora
 
     def save(self) -> tuple[Path, ...]:
         """Writes what was learnt in kohya's names (``lora.safetensors``) and in PEFT's, under diffusers' own name."""

@@ -139,6 +139,7 @@ class LessonRecipe(NoiseRecipe):
     crops: int = 1  # places of each picture, chosen beforehand
     flip: bool = False
     max_broken: float = 0.05  # share of pictures that may be unreadable
+    text_encoder: bool = False  # learns too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,15 +148,12 @@ class LoraRecipe(LessonRecipe):
 
     rank: int = 8
     alpha: float | None = None  # None: as large as the rank
-    text_encoder: bool = False
     convolutions: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneRecipe(LessonRecipe):
     """All weights of the UNet, and where asked for of the text encoders."""
-
-    text_encoder: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
