@@ -23,6 +23,32 @@ def test_clip_overfits_one_batch(chain):
     assert sum(losses[-5:]) / 5 < 0.5 * math.log(16)
 
 
+def test_twins_differ_in_the_place_alone_and_stand_side_by_side(chain):
+    draws = [Draw(0, 0, index) for index in range(24)]
+    with_twins, alone = (chain.clip_training(replace(chain.recipe.clip, twins=share)).task for share in (1.0, 0.0))
+    batch, plain = with_twins.batch(draws), alone.batch(draws)
+    assert len(plain.pixels) == 24
+    placed = [with_twins.pictures.scene(draw.index).place is not None for draw in draws]
+    assert len(batch.pixels) == len(batch.ids) == 24 + sum(placed)
+    row = 0
+    for pixels, has_twin in zip(plain.pixels, placed, strict=True):
+        assert torch.equal(batch.pixels[row], pixels)
+        if has_twin:
+            change = (batch.pixels[row] - batch.pixels[row + 1]).abs().amax(dim=0)  # (H W)
+            assert 0.4 < (change < 0.06).float().mean() < 1  # the ground and the sky stay
+            assert not torch.equal(batch.ids[row], batch.ids[row + 1])
+        row += 1 + has_twin
+
+
+def test_with_twins_clip_learns_what_only_they_turn_on(chain):
+    recipe = replace(chain.recipe.clip, pictures=16 * 150, batch_size=16, warmup=0, cooldown=0, lr=1e-3, twins=1.0)
+    training = chain.clip_training(replace(recipe, seed=5))
+    training.task.num_pictures = 16
+    training.folder = chain.folder / "twins"
+    found = [progress.metrics["retrieval_at_1"] for progress in training]
+    assert sum(found[-10:]) / 10 > 0.6  # one who is blind for places finds half of them
+
+
 def test_autoencoder_beats_the_mean_colour(chain):
     recipe = replace(chain.recipe.autoencoder, pictures=1_200, cooldown=0, seed=5)
     training = chain.autoencoder_training(recipe)

@@ -136,6 +136,9 @@ class _Rows:
     def caption(self, draw: Draw) -> str:
         return self.rows[draw.index].caption
 
+    def twins(self, draw: Draw) -> None:
+        """None: the rows are shown as they are."""
+
 
 def _clip(model: StableDiffusion, side: int, seed: int) -> CLIP:
     """A CLIP whose text tower is a copy of the model's, as far as the model has it; the rest is as training begins."""

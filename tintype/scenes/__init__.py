@@ -2,7 +2,7 @@
 
 from tintype.scenes.captions import caption, complete
 from tintype.scenes.paint import draw
-from tintype.scenes.scene import Scene, is_held_out, sample
+from tintype.scenes.scene import Scene, is_held_out, moved, sample
 from tintype.scenes.vocabulary import FULL, SMALL, Vocabulary, known_words
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "draw",
     "is_held_out",
     "known_words",
+    "moved",
     "sample",
 ]

@@ -29,17 +29,20 @@ def complete(scene: Scene) -> str:
     return f"{_style(scene, words.STYLES[scene.style][0])} of {' '.join(parts)}"
 
 
-def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """One of many ways to say the scene: a sentence, a row of tags, or adjectives piled on a noun."""
+def caption(scene: Scene, rng: np.random.Generator, *, naming: frozenset[str] = frozenset()) -> str:
+    """One of many ways to say the scene: a sentence, a row of tags, or adjectives piled on a noun.
+
+    What is in ``naming``, of the names of `MENTIONED`, is left out by none of them where the scene has it.
+    """
     draw = rng.random()
     if draw < 0.1:
         text = complete(scene)
     elif draw < 0.6:
-        text = _sentence(scene, rng)
+        text = _sentence(scene, rng, naming)
     elif draw < 0.82:
-        text = _tags(scene, rng)
+        text = _tags(scene, rng, naming)
     else:
-        text = _headline(scene, rng)
+        text = _headline(scene, rng, naming)
     return text[0].upper() + text[1:] if rng.random() < CAPITALISED else text
 
 
@@ -62,16 +65,17 @@ def _synonym(rng: np.random.Generator, values: tuple[str, ...]) -> str:
     return values[0] if rng.random() < 0.5 else _choose(rng, values)
 
 
-def _mentions(scene: Scene, rng: np.random.Generator) -> dict[str, bool]:
+def _mentions(scene: Scene, rng: np.random.Generator, naming: frozenset[str]) -> dict[str, bool]:
     """Which attributes this caption names. The subject is always named, and where there is none, the setting."""
     named = {name: bool(rng.random() < chance) for name, chance in MENTIONED.items()}
-    named["colour"] &= scene.colour is not None
-    named["place"] &= scene.place is not None
-    named["setting"] |= scene.subject is None
     if scene.sky == "clear":
         named["sky"] = bool(rng.random() < CLEAR_MENTIONED)
     if scene.style == "flat":
         named["style"] = bool(rng.random() < FLAT_MENTIONED)
+    named |= dict.fromkeys(naming, True)
+    named["colour"] &= scene.colour is not None
+    named["place"] &= scene.place is not None
+    named["setting"] |= scene.subject is None
     return named
 
 
@@ -102,9 +106,9 @@ def _setting(scene: Scene, rng: np.random.Generator, adjectives: list[str]) -> s
     return " ".join([*adjectives, _synonym(rng, setting.nouns)])
 
 
-def _sentence(scene: Scene, rng: np.random.Generator) -> str:
+def _sentence(scene: Scene, rng: np.random.Generator, naming: frozenset[str]) -> str:
     """For example "a red pirate ship on the left of a beach at sunset under a cosmic sky"."""
-    named = _mentions(scene, rng)
+    named = _mentions(scene, rng, naming)
     setting = words.SETTINGS[scene.setting]
     times, skies = words.TIMES[scene.time], words.SKIES[scene.sky]
     adjectives, after = [], []
@@ -149,9 +153,9 @@ def _place_subject(scene: Scene, rng: np.random.Generator, subject: str, where: 
     return [part for part in (subject, place, located) if part]
 
 
-def _tags(scene: Scene, rng: np.random.Generator) -> str:
+def _tags(scene: Scene, rng: np.random.Generator, naming: frozenset[str]) -> str:
     """For example "pirate ship, beach, sunset"."""
-    named = _mentions(scene, rng)
+    named = _mentions(scene, rng, naming)
     tags = []
     if named["setting"]:
         tags.append(_setting(scene, rng, []))
@@ -170,9 +174,9 @@ def _tags(scene: Scene, rng: np.random.Generator) -> str:
     return ", ".join(tags)
 
 
-def _headline(scene: Scene, rng: np.random.Generator) -> str:
+def _headline(scene: Scene, rng: np.random.Generator, naming: frozenset[str]) -> str:
     """For example "paradise cosmic beach" or "cosmic sunset beach with a red pirate ship"."""
-    named = _mentions(scene, rng)
+    named = _mentions(scene, rng, naming)
     adjectives = []
     if named["sky"] and words.SKIES[scene.sky].adjectives:
         adjectives.append(_synonym(rng, words.SKIES[scene.sky].adjectives))

@@ -1,7 +1,7 @@
 """A scene: the exact labels of one picture, and how scenes are drawn by lot."""
 
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,13 @@ def sample(rng: np.random.Generator, vocabulary: Vocabulary = FULL, held_out: bo
         scene = _sample_any(rng, vocabulary)
         if held_out is None or is_held_out(scene) == held_out:
             return scene
+
+
+def moved(scene: Scene, rng: np.random.Generator) -> Scene | None:
+    """The same scene with its subject in another place, drawn by lot; None where no subject has a place."""
+    if scene.place is None:
+        return None
+    return replace(scene, place=_choose(rng, tuple(place for place in FULL.places if place != scene.place)))
 
 
 def _sample_any(rng: np.random.Generator, vocabulary: Vocabulary) -> Scene:

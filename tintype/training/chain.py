@@ -106,7 +106,7 @@ class Chain:
         with processes().first_goes_ahead():
             tokenizer = self.tokenizer()
         clip = seeded(recipe.seed, lambda: initialize(self._new_clip())).to(processes().device)
-        task = ContrastiveTask(clip, self._pictures(), tokenizer)
+        task = ContrastiveTask(clip, self._pictures(), tokenizer, twins=recipe.twins)
         return Training(task, recipe, self.folder / "clip")
 
     def autoencoder_training(self, recipe: AutoencoderRecipe) -> Training:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,9 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tintype.scenes import Scene, Vocabulary, caption, draw, sample
+from tintype.scenes import Scene, Vocabulary, caption, moved, sample
+from tintype.scenes import draw as paint
 from tintype.training.draws import Draw
 from tintype.training.shards import Shards, write_shards
+
+PLACE = frozenset({"place"})
 
 
 class Pictures(Protocol):
@@ -27,6 +31,18 @@ class Pictures(Protocol):
     def caption(self, draw: Draw) -> str:
         """What the picture of this visit shows, in words."""
         ...
+
+    def twins(self, draw: Draw) -> Twins | None:
+        """The picture of this visit beside one that differs in one thing, where such a one can be had."""
+        ...
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two pictures (2 3 H W) uint8 that differ in one thing, and captions that name it and differ in nothing else."""
+
+    pixels: Tensor
+    captions: tuple[str, str]
 
 
 class DrawnScenes:
@@ -50,6 +66,17 @@ class DrawnScenes:
         """The scene in words, phrased anew for each visit."""
         return caption(self.scene(draw.index), draw.rng("caption"))
 
+    def twins(self, draw: Draw) -> Twins | None:
+        """The scene, and the same with its subject elsewhere, painted now; None for one without a place."""
+        scene = self.scene(draw.index)
+        other = moved(scene, draw.rng("moved"))
+        if other is None:
+            return None
+        pixels = self.pixels(draw)
+        painted = torch.from_numpy(paint(other, pixels.shape[-1])).permute(2, 0, 1)
+        said, said_of_other = (caption(each, draw.rng("caption"), naming=PLACE) for each in (scene, other))
+        return Twins(torch.stack([pixels, painted]), (said, said_of_other))
+
 
 def scene_of(seed: int, index: int, vocabulary: Vocabulary) -> Scene:
     """The ``index``-th scene of an endless series; never one with a held-out pair."""
@@ -63,7 +90,7 @@ def draw_scenes(
 
     def make(numbers: range) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
         scenes = [scene_of(seed, number, vocabulary) for number in numbers]
-        pixels = np.stack([draw(scene, size) for scene in scenes])  # (n H W 3)
+        pixels = np.stack([paint(scene, size) for scene in scenes])  # (n H W 3)
         planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()  # (n 3 H W)
         return {"pixels": planes}, [scene.to_dict() for scene in scenes]
 

@@ -71,6 +71,7 @@ class ClipRecipe(Recipe):
 
     text: TextEncoderConfig
     image: ImageEncoderConfig
+    twins: float = 0.0  # share of pictures that bring along the same scene with its subject elsewhere
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -202,6 +203,7 @@ SMALL = ChainRecipe(
         lr=5e-4,
         warmup=10_000,
         cooldown=19_000,
+        twins=0.5,
         text=presets.SMALL_TEXT,
         image=presets.SMALL_IMAGE,
     ),

@@ -71,6 +71,9 @@ class StoredPictures:
         """One of its captions."""
         return worded(self.record(draw.index), draw)
 
+    def twins(self, draw: Draw) -> None:
+        """Of anybody's pictures there are none."""
+
 
 class StoredLatents:
     """Latents of drawn scenes or of anybody's pictures, brought to unit size."""

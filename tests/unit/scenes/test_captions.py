@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tintype.scenes import FULL, SMALL, Vocabulary, caption, complete, known_words, sample, words
+from tintype.scenes import FULL, SMALL, Vocabulary, caption, complete, known_words, moved, sample, words
 from tintype.scenes.captions import PARADISE_SKIES
 from tintype.scenes.vocabulary import split_words
 
@@ -93,3 +93,33 @@ def test_captions_are_grammatical_where_programs_often_are_not():
         assert not any(f"of {start}" in text for start in ("on the left", "in the middle", "on the right"))
         assert not any(f" a {vowel}" in f" {text}" for vowel in "aeio"), text
         assert " an p" not in text
+
+
+def test_what_must_be_named_is_named_by_every_kind_of_caption():
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        scene = sample(rng)
+        text = caption(scene, rng, naming=frozenset({"place", "colour"})).lower()
+        if scene.place is not None:
+            assert any(phrase in text for phrase in words.PLACES[scene.place])
+        if scene.colour is not None:
+            assert any(word in text for word in words.COLOURS[scene.colour])
+
+
+def test_a_moved_scene_is_worded_the_same_but_for_the_place():
+    rng = np.random.default_rng(1)
+    for number in range(300):
+        scene = sample(rng)
+        other = moved(scene, rng)
+        if other is None:
+            assert scene.place is None
+            continue
+        assert other.place != scene.place
+        naming = frozenset({"place"})
+        said = [caption(each, np.random.default_rng(number), naming=naming) for each in (scene, other)]
+        assert said[0] != said[1]
+        rest = []
+        for text, each in zip(said, (scene, other), strict=True):
+            phrase = max((phrase for phrase in words.PLACES[each.place] if phrase in text.lower()), key=len)
+            rest.append(text.lower().replace(phrase, "@"))
+        assert rest[0] == rest[1]

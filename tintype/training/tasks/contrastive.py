@@ -38,10 +38,15 @@ class Pairs:
 
 
 class ContrastiveTask:
-    """Among all pictures of a batch, find the one that a caption belongs to, and the other way round."""
+    """Among all pictures of a batch, find the one that a caption belongs to, and the other way round.
 
-    def __init__(self, model: CLIP, pictures: Pictures, tokenizer: Tokenizer) -> None:
+    What no pair of a batch turns on is forgotten, since a picture finds its caption without it. So a share ``twins``
+    of the pictures brings along one that differs in a single thing, as a hard negative.
+    """
+
+    def __init__(self, model: CLIP, pictures: Pictures, tokenizer: Tokenizer, *, twins: float = 0.0) -> None:
         self.model = self.network = model
+        self.twins = twins
         self.pictures, self.tokenizer = pictures, tokenizer
         self.num_pictures = len(pictures)
         self.shapes = None
@@ -50,9 +55,13 @@ class ContrastiveTask:
         self._windows = 0
 
     def batch(self, draws: list[Draw]) -> Pairs:
-        """Each picture with a caption worded for this visit."""
-        pixels = torch.stack([self.pictures.pixels(draw) for draw in draws])
-        return Pairs(to_signed(pixels), token_ids(self.tokenizer, [self.pictures.caption(draw) for draw in draws]))
+        """Each picture with a caption worded for this visit; and after it, by lot, its twin with its own."""
+        pixels, captions = list[Tensor](), list[str]()
+        for draw in draws:
+            twins = self.pictures.twins(draw) if draw.rng("twins").random() < self.twins else None
+            pixels.append(self.pictures.pixels(draw)[None] if twins is None else twins.pixels)
+            captions += (self.pictures.caption(draw),) if twins is None else twins.captions
+        return Pairs(to_signed(torch.cat(pixels)), token_ids(self.tokenizer, captions))
 
     def loss(self, batch: Pairs) -> tuple[Tensor, dict[str, Tensor]]:
         """Symmetric InfoNCE: cross-entropy over rows and over columns of the similarities, (b all) and (all b).
