@@ -109,6 +109,7 @@ def test_unet_with_longer_text(unet):
     "changes",
     [
         {"attention_head_dim": (2, 4, 8, 8), "use_linear_projection": True},  # as SD 2
+        {"time_embedding_dim": 256},  # as one that has grown
         {"layers_per_block": 1, "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "small": True},  # the box
         {
             "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -118,7 +119,7 @@ def test_unet_with_longer_text(unet):
             "use_linear_projection": True,
         },  # as SDXL, without its vector
     ],
-    ids=["sd2", "small", "sdxl"],
+    ids=["sd2", "grown", "small", "sdxl"],
 )
 def test_unet_of_other_topologies(tmp_path, changes):
     if changes.pop("small", False):

@@ -43,7 +43,6 @@ _UNET_ONLY = {
     "resnet_time_scale_shift": ("default",),
     "reverse_transformer_layers_per_block": (None,),
     "time_embedding_act_fn": (None,),
-    "time_embedding_dim": (None,),
     "time_embedding_type": ("positional",),
     "timestep_post_act": (None,),
 }
@@ -63,6 +62,7 @@ _UNET_SHAPE = {
     "sample_size",
     "transformer_layers_per_block",
     "time_cond_proj_dim",
+    "time_embedding_dim",
     "up_block_types",
     "upcast_attention",  # a matter of precision, not of shape
     "use_linear_projection",
@@ -94,9 +94,6 @@ def read_unet(config: Mapping[str, Any]) -> UNetConfig:
     vector_dim = None
     if config.get("addition_embed_type") == "text_time":
         vector_dim = integer(UNET, config, "projection_class_embeddings_input_dim")
-    guidance_dim = None
-    if config.get("time_cond_proj_dim") is not None:
-        guidance_dim = integer(UNET, config, "time_cond_proj_dim", least=4)
     # The key's name is an old mistake that cannot be mended: it is the number of heads (diffusers #2011).
     num_heads = integers(UNET, config, "attention_head_dim", levels, default=8)
     if any(width % heads for width, heads in zip(channels, num_heads, strict=True)):
@@ -111,10 +108,11 @@ def read_unet(config: Mapping[str, Any]) -> UNetConfig:
         num_heads=num_heads,
         context_dim=context_dim,
         vector_dim=vector_dim,
-        guidance_dim=guidance_dim,
+        guidance_dim=_optional(config, "time_cond_proj_dim", least=4),
         linear_projections=bool(config.get("use_linear_projection")),
         norm_groups=integer(UNET, config, "norm_num_groups", 32),
         norm_eps=number(UNET, config, "norm_eps", 1e-5),
+        time_embedding_dim=_optional(config, "time_embedding_dim"),
     )
 
 
@@ -160,6 +158,8 @@ def write_unet(config: UNetConfig, *, sample_size: int | None = None) -> dict[st
     }
     if config.guidance_dim is not None:
         content["time_cond_proj_dim"] = config.guidance_dim
+    if config.time_embedding_dim is not None:
+        content["time_embedding_dim"] = config.time_embedding_dim
     if config.vector_dim is not None:
         content |= {
             "addition_embed_type": "text_time",
@@ -167,6 +167,10 @@ def write_unet(config: UNetConfig, *, sample_size: int | None = None) -> dict[st
             "projection_class_embeddings_input_dim": config.vector_dim,
         }
     return content
+
+
+def _optional(config: Mapping[str, Any], key: str, least: int = 1) -> int | None:
+    return None if config.get(key) is None else integer(UNET, config, key, least=least)
 
 
 def _read_plain_unet(config: Mapping[str, Any]) -> UNetConfig:

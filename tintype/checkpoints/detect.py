@@ -257,6 +257,7 @@ def _unet(infos: Infos) -> UNetConfig:
     context = _shape(infos, cross[0], 2)[1] if cross else None
     vector = f"{prefix}label_emb.0.0.weight"
     guidance = f"{prefix}time_embed.cond_proj.weight"
+    time = _shape(infos, f"{prefix}time_embed.0.weight", 2)[0]
     return UNetConfig(
         in_channels=in_channels,
         out_channels=_shape(infos, f"{prefix}out.2.weight", 4)[0],
@@ -272,6 +273,7 @@ def _unet(infos: Infos) -> UNetConfig:
         vector_dim=_shape(infos, vector, 2)[1] if vector in infos else None,
         guidance_dim=_shape(infos, guidance, 2)[1] if guidance in infos else None,
         linear_projections=linear,
+        time_embedding_dim=None if time == 4 * width else time,
     )
 
 

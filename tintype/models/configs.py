@@ -26,11 +26,12 @@ class UNetConfig:
     linear_projections: bool = False  # how files store proj_in and proj_out: as matrices, or as 1x1 convolutions
     norm_groups: int = 32
     norm_eps: float = 1e-5
+    time_embedding_dim: int | None = None  # None: four times the finest level's width
 
     @property
     def time_dim(self) -> int:
         """The width of the time embedding."""
-        return 4 * self.channels[0]
+        return self.time_embedding_dim or 4 * self.channels[0]
 
 
 @dataclass(frozen=True)

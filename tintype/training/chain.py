@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from tintype.checkpoints.load import load
 from tintype.checkpoints.parts import without_projection
 from tintype.diffusion import Schedule
 from tintype.errors import TrainingError
@@ -27,6 +28,7 @@ from tintype.text.conditioner import Conditioner, Tower
 from tintype.text.tokenizer import Tokenizer
 from tintype.text.vocabulary import Vocabulary
 from tintype.training.draws import Draw
+from tintype.training.growing import begin_as
 from tintype.training.identity import kept
 from tintype.training.latents import cache_latents, measure_scaling_factor
 from tintype.training.loop import Training
@@ -38,7 +40,7 @@ from tintype.training.recipes import AutoencoderRecipe, ChainRecipe, ClipRecipe,
 from tintype.training.rival import Rival
 from tintype.training.shards import Shards
 from tintype.training.sources import PictureSource, open_source
-from tintype.training.state import load_newest_state
+from tintype.training.state import load_newest_state, states
 from tintype.training.stored import ShownPictures, StoredLatents, StoredPictures
 from tintype.training.tasks import ContrastiveTask, DiffusionTask, ReconstructionTask
 from tintype.training.tasks.contrastive import initialize
@@ -112,7 +114,10 @@ class Chain:
     def autoencoder_training(self, recipe: AutoencoderRecipe) -> Training:
         """The autoencoder on crops of the drawn pictures; CLIP and a discriminator look on where they have a weight."""
         device = processes().device
-        model = seeded(recipe.seed, lambda: Autoencoder(recipe.autoencoder)).to(device)
+        model = seeded(recipe.seed, lambda: Autoencoder(recipe.autoencoder))
+        if recipe.begin is not None and not states(self.folder / "autoencoder"):
+            begin_as(model, _taught(recipe.begin).autoencoder)
+        model = model.to(device)
         perceptual = Perceptual(self.clip().image.to(device)) if recipe.perceptual_weight else None
         rival = None
         if recipe.adversarial_weight:
@@ -134,7 +139,10 @@ class Chain:
         Or on pixels, or told nothing, as the recipe says; then it needs no stage before it but the pictures. ``name``
         is its folder: several recipes can be tried side by side. What kind of network it is, is kept there.
         """
-        unet = seeded(recipe.seed, lambda: UNet(recipe.network)).to(processes().device)
+        unet = seeded(recipe.seed, lambda: UNet(recipe.network))
+        if recipe.begin is not None and not states(self.folder / name):
+            begin_as(unet, _taught(recipe.begin).unet)
+        unet = unet.to(processes().device)
         task = self.diffusion_task(recipe, unet, None if recipe.pixels else self._latents())
         kept(self.folder / name / NETWORK, {dial: str(getattr(recipe, dial)) for dial in OF_THE_NETWORK})
         return Training(task, recipe, self.folder / name)
@@ -255,6 +263,11 @@ class Chain:
 
     def _latents(self) -> Shards:
         return Shards.open(self.folder / "latents")
+
+
+def _taught(source: str) -> StableDiffusion:
+    """A model that a training begins as, all of its numbers as they are stored."""
+    return load(source, device="cpu", dtype=torch.float32, lean=False)
 
 
 def seeded(seed: int, make: Callable[[], Made]) -> Made:

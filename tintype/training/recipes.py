@@ -88,6 +88,7 @@ class AutoencoderRecipe(Recipe):
 
     autoencoder: AutoencoderConfig
     crop: int
+    begin: str | None = None  # a model, by folder, file or name, whose autoencoder this begins as
     l2_weight: float = 1.0  # beside L1
     kl_weight: float = 0.03  # the paper's 1e-6 leaves latents of any size; this keeps them near the unit normal
     perceptual_weight: float = 0.0  # of the distance in the features of the same chain's CLIP; 0: CLIP is not needed
@@ -118,6 +119,7 @@ class DenoiserRecipe(NoiseRecipe):
     """Noise prediction, in latents or in pixels, steered by text or by nothing."""
 
     unet: UNetConfig  # as it is in latents and with text
+    begin: str | None = None  # a model whose UNet this begins as: of the same shape, or with the finest level less
     text: bool = True
     pixels: bool = False  # diffusion as it began: no autoencoder
     prediction: str = "v"  # "eps" | "v" | "x0"
@@ -198,11 +200,11 @@ SMALL = ChainRecipe(
     pictures=60_000,
     vocab_size=1024,
     clip=ClipRecipe(
-        pictures=70_000,
+        pictures=110_000,
         batch_size=128,
         lr=5e-4,
         warmup=10_000,
-        cooldown=19_000,
+        cooldown=30_000,
         twins=0.5,
         text=presets.SMALL_TEXT,
         image=presets.SMALL_IMAGE,

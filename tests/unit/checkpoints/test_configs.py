@@ -106,11 +106,12 @@ def test_sdxl_unet():
         SDXL_UNET,
         SD2_UNET,
         replace(SD1_UNET, guidance_dim=256),
+        replace(SD1_UNET, time_embedding_dim=512),
         replace(SD1_UNET, channels=(32, 64), transformer_depth=(0, 1), num_heads=(4, 4), layers_per_block=1),
         replace(SD1_UNET, context_dim=None, transformer_depth=(0,) * 4, mid_depth=0, num_heads=(1,) * 4),
         replace(SD1_UNET, context_dim=None),
     ],
-    ids=["sd1", "sdxl", "sd2", "lcm", "small", "plain", "without text"],
+    ids=["sd1", "sdxl", "sd2", "lcm", "time", "small", "plain", "without text"],
 )
 def test_unets_return(config):
     assert configs.read_unet(configs.write_unet(config, sample_size=64)) == config

@@ -89,6 +89,11 @@ def test_lcm():
     assert found.unet.guidance_dim == 256 and "LCM" in found.what
 
 
+def test_the_width_of_the_time_embedding():
+    assert detect(header(SD1), {}).unet.time_embedding_dim is None
+    assert detect(header(SD1, unet=replace(SD1.unet, time_embedding_dim=512)), {}).unet.time_dim == 512
+
+
 def test_what_is_refused_is_named():
     assert "InstructPix2Pix" in detect(header(SD1, unet=replace(SD1.unet, in_channels=8)), {}).refused
     assert "5 channels" in detect(header(SD1, unet=replace(SD1.unet, in_channels=5)), {}).refused
