@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tintype.cli.preview import PreviewOption, chosen_preview
 from tintype.cli.terminal import INTERRUPTED, printable, say, say_download, stop_on_interrupt
 from tintype.cli.threads import set_threads
 
@@ -32,6 +33,7 @@ def again(
     device: Annotated[str | None, typer.Option(help="cpu, cuda ...  [default: where it was drawn]")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.  [default: as it was drawn]")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.  [default: as it was drawn]", min=1)] = None,
+    preview: PreviewOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Tell everything as one JSON object.")] = False,
 ) -> None:
     """Draw a picture again from what its file says, and tell whether it came out the same."""
@@ -41,6 +43,7 @@ def again(
     from tintype.pipeline.provenance import save_picture
 
     start = time.perf_counter()
+    preview = chosen_preview(preview)
     output_place(output, "picture")
     _set_threads(picture, threads)
     repeated = tintype.again(
@@ -55,7 +58,7 @@ def again(
     )
     for run in repeated.runs():
         with stop_on_interrupt(run):
-            watch(run)
+            watch(run, preview)
     if repeated.stopped:
         say("stopped; nothing was written")
         raise typer.Exit(INTERRUPTED)

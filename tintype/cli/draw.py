@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tintype.cli.preview import chosen_preview, preview_kind, watch_develop
+from tintype.cli.preview import PreviewOption, chosen_preview, preview_kind, watch_develop
 from tintype.cli.terminal import INTERRUPTED, SECONDS_BETWEEN_LINES, say, say_download, stop_on_interrupt
 from tintype.cli.threads import set_threads
 from tintype.errors import SettingsError
@@ -106,9 +106,7 @@ def drawing_options(
         str,
         typer.Option(help="Decode in tiles: auto (above 768x768), off, or a size in pixels."),
     ] = "auto",
-    preview: Annotated[
-        str | None, typer.Option(help="Watch it develop: off, fast, full.  [default: fast on a terminal]")
-    ] = None,
+    preview: PreviewOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Tell everything as one JSON object.")] = False,
 ) -> None:
     """The options that all ways to draw share. Never called: only its signature counts."""

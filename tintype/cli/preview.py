@@ -10,7 +10,9 @@ import os
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from tintype.cli.terminal_pictures import Kind, paint, terminal_kind, wipe
 from tintype.errors import SettingsError
@@ -33,6 +35,10 @@ COLUMNS = 64
 """The picture is at most this wide, and as the terminal is."""
 
 BAR = 24
+
+PreviewOption = Annotated[
+    str | None, typer.Option(help="Watch it develop: off, fast, full.  [default: fast on a terminal]")
+]
 
 
 def chosen_preview(asked: str | None) -> str:

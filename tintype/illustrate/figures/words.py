@@ -79,13 +79,10 @@ def embedding(recording: Recording, words: Strings | None = None) -> Figure:
         element("ol", [element("li", label) for label in labels]),
         picture(strip(rows, "blue", 256), s.text("alt.context"), class_="strip"),
     )
-    norms = context.float().norm(dim=-1)
     values = {
         "shape": say.shape(context.shape),
         "dim": context.shape[1],
         "numbers": f"{context.numel():,}",
-        "least": say.number(float(norms.min())),
-        "largest": say.number(float(norms.max())),
     }
     return Figure(
         "embedding", body, s.rich("embedding.caption", **values), s.text("embedding.alt", **values), (4, 7), values
