@@ -18,6 +18,7 @@ from tintype.pipeline import a1111
 from tintype.pipeline.embedded import fits
 from tintype.pipeline.infotext import build
 from tintype.pipeline.outputs import FORMATS, output_place, save_image, slug
+from tintype.speed import attention_of
 from tintype.text.tags import split_loras
 from tintype.version import __version__
 
@@ -38,6 +39,7 @@ def environment(model: StableDiffusion, settings: Settings) -> dict[str, Any]:
         "device": model.device.type,
         "dtype": str(model.dtype).removeprefix("torch."),
         "speed": model.profile,
+        "attention": attention_of(model.unet),
         "threads": torch.get_num_threads(),
         "tiles": tiles.size if (tiles := model.tiling) is not None and tiles.takes(height, width) else "none",
     }
@@ -113,8 +115,8 @@ def lora_files(settings: Settings, model: StableDiffusion) -> dict[str, Path]:
 def differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
     """What is not as it was recorded, of the things that can change the bits of a picture; unknown things are told."""
     told = []
-    record = {"speed": "plain"} | dict(record)  # pictures from before there were others
-    for name in ("tintype", "torch", "machine", "device", "dtype", "speed", "threads", "tiles"):
+    record = {"speed": "plain", "attention": "torch"} | dict(record)  # pictures from before there were others
+    for name in ("tintype", "torch", "machine", "device", "dtype", "speed", "attention", "threads", "tiles"):
         before = record.get(name)
         if before is None:
             told.append(f"{name} was not recorded; now {now[name]}")

@@ -1,7 +1,8 @@
 """Profiles: how fast a model is made, by name.
 
     plain   the weights as they are
-    fast    on a CPU, weights laid out once for oneDNN's kernels, feature maps channels-last
+    fast    on a CPU, weights laid out once for oneDNN's kernels, feature maps channels-last; in bf16 attention by a
+            kernel of our own, where it was built and the processor has the instructions
 
 "fast" never changes what the networks compute in: that would lose bits of the weights. bf16, where a processor has it,
 is chosen when a model is loaded. In fp32 only convolutions are packed; linear layers go to MKL as they are, which is
@@ -16,6 +17,8 @@ import torch
 from torch import nn
 
 from tintype.errors import SettingsError
+from tintype.models import Attention
+from tintype.speed import native
 from tintype.speed.prepack import pack, unavailable, unpack
 
 PROFILES = ("plain", "fast")
@@ -39,14 +42,32 @@ def set_profile(networks: Iterable[nn.Module], name: str) -> tuple[str, ...]:
     for network in networks:
         if name == "plain":
             unpack(network)
+            _attend(network, by_kernel=False)
             continue
         device, dtype = _place(network)
         obstacle = _obstacle(device, dtype)
         if obstacle is None:
             pack(network, linear=dtype != torch.float32)
+            _attend(network, by_kernel=dtype == torch.bfloat16 and native.unavailable() is None)
         else:
             told[obstacle] = None
     return tuple(told)
+
+
+def attention_of(network: nn.Module) -> str:
+    """What computes a network's attention: "torch", or "native", our kernel."""
+    return "native" if any(vars(layer).get("attend") is native.attend for layer in network.modules()) else "torch"
+
+
+def _attend(network: nn.Module, *, by_kernel: bool) -> None:
+    """Let the kernel compute attention, or torch again. What somebody else has put into the seam stays."""
+    for layer in network.modules():
+        if isinstance(layer, Attention):
+            found = vars(layer).get("attend")
+            if by_kernel and found is None:
+                layer.attend = native.attend
+            elif not by_kernel and found is native.attend:
+                del layer.attend
 
 
 def _obstacle(device: torch.device, dtype: torch.dtype) -> str | None:

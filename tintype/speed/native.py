@@ -1,0 +1,84 @@
+"""Attention by the kernel in ``attention.c``, where a compiler was when the package was built and the processor can.
+
+torch's own attention in bf16 is, on processors without AMX, as slow as in fp32. The kernel is for what a picture's
+steps are made of: bf16 on a CPU, no mask, no gradients. Whatever else is asked of `attend` torch does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LIBRARY = Path(__file__).with_name("attention.so")
+
+SMALLEST = 16_384
+"""Scores of a head below which setting out costs more than it brings."""
+
+_Strides = ctypes.c_int64 * 12
+
+
+@cache
+def unavailable() -> str | None:
+    """Why the kernel cannot be used here; None where it can."""
+    if not LIBRARY.exists():
+        return "it was not built: there was no C compiler, or the processor is not of the kind that it is for"
+    try:
+        here = bool(_library().tintype_attention_here())
+    except (OSError, AttributeError) as error:  # of another machine, or another version
+        return f"{LIBRARY.name} cannot be loaded: {error}"
+    return None if here else "the processor has no AVX-512 bf16"
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(LIBRARY))
+    sizes = [ctypes.c_int64] * 5  # batch, heads, n, s, d
+    library.tintype_attention.argtypes = [
+        *[ctypes.c_void_p] * 4,
+        ctypes.POINTER(ctypes.c_int64),
+        *sizes,
+        ctypes.c_float,
+        ctypes.c_int,
+    ]
+    return library
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`Attention.attend`: q (b heads n d), k and v (b heads s d) -> (b heads n d), within bf16's rounding of torch's.
+
+    Raises:
+        MemoryError: none is left for keys and values in the kernel's order.
+    """
+    if mask is not None or not _fits(q, k, v):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    batch, heads, n, d = q.shape
+    out = q.new_empty(batch, n, heads, d).transpose(1, 2)  # as the layer after it reads
+    tensors = (q, k, v, out)
+    strides = _Strides(*(stride for tensor in tensors for stride in tensor.stride()[:3]))
+    places = (tensor.data_ptr() for tensor in tensors)
+    failed = _library().tintype_attention(
+        *places, strides, batch, heads, n, k.shape[2], d, d**-0.5, torch.get_num_threads()
+    )
+    if failed:
+        raise MemoryError(f"Attention of {n} tokens to {k.shape[2]}: no memory for the keys and values in order.")
+    return out
+
+
+def _fits(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether the kernel is for this. It reads memory as it lies, so everything that it relies on is asked here."""
+    tensors = (q, k, v)
+    return (
+        all(each.dtype == torch.bfloat16 and each.device.type == "cpu" and each.ndim == 4 for each in tensors)
+        and all(each.stride(-1) == 1 for each in tensors)
+        and k.shape == v.shape
+        and q.shape[:2] == k.shape[:2]
+        and q.shape[3] == k.shape[3]
+        and q.shape[3] % 2 == 0
+        and q.shape[2] * k.shape[2] >= SMALLEST
+        and not (torch.is_grad_enabled() and any(each.requires_grad for each in tensors))
+    )
