@@ -12,6 +12,7 @@
 
 #if defined(__x86_64__) && ((defined(__GNUC__) && __GNUC__ >= 10) || (defined(__clang__) && __clang_major__ >= 9))
 
+#include <cpuid.h>
 #include <immintrin.h>
 #include <math.h>
 #include <pthread.h>
@@ -225,9 +226,11 @@ static void run(Job *job, void (*work)(Job *, int64_t, void *), int64_t items, i
     while (begun) pthread_join(others[--begun], NULL);
 }
 
+/* With AMX (AMX-BF16 is bit 22 of edx) torch's own attention is at the rate of its tiles, which is above this. */
 int tintype_attention_here(void) {
+    unsigned a, b, c, d = 0;
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
+    return !(__get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 22 & 1) && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 

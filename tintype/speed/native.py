@@ -31,7 +31,7 @@ def unavailable() -> str | None:
         here = bool(_library().tintype_attention_here())
     except (OSError, AttributeError) as error:  # of another machine, or another version
         return f"{LIBRARY.name} cannot be loaded: {error}"
-    return None if here else "the processor has no AVX-512 bf16"
+    return None if here else "the processor has no AVX-512 bf16, or it has AMX, with which torch's own is faster"
 
 
 @cache
