@@ -229,7 +229,7 @@ SMALL = ChainRecipe(
         unet=presets.SMALL_UNET,
     ),
 )
-"""What the model in the box was trained by."""
+"""What the model in the box was trained by; its ``recipe.json`` says where its UNet began."""
 
 TINY = ChainRecipe(
     size=64,
