@@ -234,7 +234,7 @@ def again(
         mask: the mask, for inpainting.
         latents: the start noise, where it was given.
         device: None for where it was drawn, if there is such a device here.
-        dtype: None for what it was drawn in.
+        dtype: None for what it was drawn in; where the file is silent on that, as of ``tintype.load``.
         progress: as of ``tintype.load``.
 
     Raises:

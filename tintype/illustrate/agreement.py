@@ -20,7 +20,7 @@ from tintype.models import CLIP, ImageEncoderConfig, attend_by_matmul, attend_wi
 from tintype.pipeline.stable_diffusion import StableDiffusion
 from tintype.text.tokenizer import Tokenizer
 from tintype.training.draws import Draw
-from tintype.training.tasks.contrastive import ContrastiveTask, Pairs, initialize
+from tintype.training.tasks.contrastive import ContrastiveTask, initialize
 
 LEARNING_RATE = 5e-4
 """That of the recipe by which the box's CLIP was trained."""
@@ -93,7 +93,7 @@ def _agree(
     task = ContrastiveTask(clip, _Rows(rows), tokenizer)
     batch = task.batch([Draw(seed, 0, index) for index in range(len(rows))])
     device = clip.logit_scale.device
-    batch = Pairs(batch.pixels.to(device), batch.ids.to(device))
+    batch = replace(batch, pixels=batch.pixels.to(device), ids=batch.ids.to(device))
     optimizer = Adam(clip.parameters(), rate)
     features: list[tuple[Tensor, Tensor]] = []  # of every call, as the loss saw them
     listening = clip.register_forward_hook(lambda _, __, out: features.append((out[0].detach(), out[1].detach())))

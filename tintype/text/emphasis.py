@@ -145,10 +145,13 @@ def notices(prompt: str, emphasis: Emphasis) -> tuple[str, ...]:
 
 
 def multiplied(features: Tensor, weights: Tensor) -> Tensor:
-    """A1111's arithmetic: features (n s d) times weights (n s), with the mean of each chunk (s d) restored."""
+    """A1111's arithmetic: features (n s d) times weights (n s), with the mean of each chunk (s d) restored.
+
+    A mean of 0, which an encoder's last normalisation gives before it has learnt, cannot be restored.
+    """
     weighted = features * weights[..., None]
     before, after = (each.float().mean(dim=(1, 2), keepdim=True) for each in (features, weighted))  # (n 1 1)
-    return weighted * (before / after).to(features.dtype)
+    return weighted * (before / after).where(after != 0, 1.0).to(features.dtype)
 
 
 def moved_from(features: Tensor, weights: Tensor, empty: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tintype.models import TextEncoder, TextEncoderConfig
 from tintype.text.conditioner import Conditioner, Tower
-from tintype.text.emphasis import a1111_fragments, comfy_fragments, plain
+from tintype.text.emphasis import a1111_fragments, comfy_fragments, multiplied, plain
 from tintype.text.prompt import chunk
 from tintype.text.tokenizer import Tokenizer
 
@@ -180,3 +180,9 @@ def test_unknown_words_are_told_without_signs():
     sd = tintype.load()
     notices = sd.text2img("((astronaut:1.3)) [beach]", seed=1).notices
     assert any("astronaut" in notice and "1.3" not in notice for notice in notices)
+
+
+def test_a_mean_of_nothing_is_not_restored():
+    """An encoder with a fresh last normalisation; in one whose weights were learnt no mean is 0."""
+    features = torch.tensor([[[1.0, -1.0], [2.0, -2.0]]])
+    assert torch.equal(multiplied(features, torch.tensor([[1.0, 1.5]])), torch.tensor([[[1.0, -1.0], [3.0, -3.0]]]))

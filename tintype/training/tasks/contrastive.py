@@ -31,10 +31,11 @@ STUCK = 0.98
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pictures (b 3 H W) in [-1, 1] and their captions' ids (b s)."""
+    """Pictures (b 3 H W) in [-1, 1] and their captions' ids (b s), of so many visits: a twin makes two pairs of one."""
 
     pixels: Tensor
     ids: Tensor
+    visits: int
 
 
 class ContrastiveTask:
@@ -61,12 +62,13 @@ class ContrastiveTask:
             twins = self.pictures.twins(draw) if draw.rng("twins").random() < self.twins else None
             pixels.append(self.pictures.pixels(draw)[None] if twins is None else twins.pixels)
             captions += (self.pictures.caption(draw),) if twins is None else twins.captions
-        return Pairs(to_signed(torch.cat(pixels)), token_ids(self.tokenizer, captions))
+        return Pairs(to_signed(torch.cat(pixels)), token_ids(self.tokenizer, captions), len(draws))
 
     def loss(self, batch: Pairs) -> tuple[Tensor, dict[str, Tensor]]:
         """Symmetric InfoNCE: cross-entropy over rows and over columns of the similarities, (b all) and (all b).
 
-        Other processes' pictures and captions are among those to choose from; the mean is over this one's.
+        Other processes' pictures and captions are among those to choose from. The mean is over this one's, times what
+        they count beside its visits, by which the processes' means are weighted: who has more twins has more to say.
         """
         device = self.model.logit_scale.device
         ids = batch.ids[:, : end_positions(batch.ids, self.tokenizer.end).max() + 1]  # causal: the rest has no say
@@ -78,7 +80,9 @@ class ContrastiveTask:
         chance = math.log(rows.shape[1])
         if chance:
             self._beside_chance.append(loss.item() / chance)
-        return loss, {"retrieval_at_1": found, "chance_loss": torch.tensor(chance)}
+        visits = torch.tensor(float(batch.visits), device=device)
+        weight = len(rows) / rows.shape[1] * processes().summed(visits) / visits
+        return weight * loss, {"retrieval_at_1": weight * found, "chance_loss": torch.tensor(chance)}
 
     def _similarities(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor, int]:
         """Of these pictures to all captions (b all), of all pictures to these captions (all b); the first's number."""
