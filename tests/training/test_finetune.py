@@ -10,6 +10,7 @@ from diffusers import StableDiffusionPipeline
 
 from tests.parity.test_families import difference, make
 from tests.training.lessons import coloured, taught
+from tintype.adapters.textual_inversion import AttachedEmbedding
 from tintype.checkpoints.folder import load_folder, save_folder
 from tintype.errors import TrainingError
 from tintype.text.vocabulary import Vocabulary
@@ -93,6 +94,16 @@ def test_text_encoders_learn_where_asked_for(source, tmp_path, family):
     assert difference(drawn(learnt), drawn(lesson.painter)) <= 1e-4
     with pytest.raises(TrainingError, match="text_encoder"):
         learn(sd, source, tmp_path / "run")
+
+
+def test_an_attached_embedding_does_not_learn_along(sd, source, tmp_path):
+    width = sd.unet.config.context_dim
+    attached = AttachedEmbedding(sd.conditioner, "my-style", (torch.randn(2, width),))
+    with pytest.raises(TrainingError, match=r"embeddings attached: my-style.*detach"):
+        FinetuneLesson(sd, source, replace(RECIPE, text_encoder=True), tmp_path)
+    FinetuneLesson(sd, source, RECIPE, tmp_path)
+    attached.detach()
+    FinetuneLesson(sd, source, replace(RECIPE, text_encoder=True), tmp_path)
 
 
 @pytest.mark.parametrize("lean", [False, True])

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tintype.checkpoints.folder import save_folder
+from tintype.errors import TrainingError
 from tintype.pipeline.stable_diffusion import StableDiffusion
 from tintype.text.conditioner import Conditioner
 from tintype.training.lesson import Lesson
@@ -36,11 +37,18 @@ class FinetuneLesson(Lesson[FinetuneRecipe]):
 
     In ``folder`` at the end ``model/``, with the other parts as they were. What learns are copies in fp32, whatever the
     model computes in: the small steps of a training vanish in half precision. Weights, gradient, Adam's two averages
-    and the moving average of a UNet of SD 1's size take 17 GB.
+    and the moving average of a UNet of SD 1's size take 17 GB. Raises TrainingError for an embedding that is attached to
+    a text encoder that is to learn.
     """
 
     def __init__(self, sd: StableDiffusion, source: PictureSource, recipe: FinetuneRecipe, folder: Path) -> None:
         super().__init__(sd, source, recipe, folder)
+        attached = sorted({word for tower in sd.conditioner.towers for word in tower.tokenizer.added})
+        if recipe.text_encoder and attached:
+            raise TrainingError(
+                f"The model {sd.name} has embeddings attached: {', '.join(attached)}. Expected none where the text "
+                "encoder learns, since their vectors are in files of their own: detach() them."
+            )
         networks = sd.networks if recipe.text_encoder else {"unet": sd.unet}
         weights = nn.ModuleDict(networks).state_dict()
         self.learnt = _filled(networks, {name: each.to(torch.float32, copy=True) for name, each in weights.items()})
