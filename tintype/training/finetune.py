@@ -37,8 +37,8 @@ class FinetuneLesson(Lesson[FinetuneRecipe]):
 
     In ``folder`` at the end ``model/``, with the other parts as they were. What learns are copies in fp32, whatever the
     model computes in: the small steps of a training vanish in half precision. Weights, gradient, Adam's two averages
-    and the moving average of a UNet of SD 1's size take 17 GB. Raises TrainingError for an embedding that is attached to
-    a text encoder that is to learn.
+    and the moving average of a UNet of SD 1's size take 17 GB. Raises TrainingError for an embedding that is attached
+    to a text encoder that is to learn.
     """
 
     def __init__(self, sd: StableDiffusion, source: PictureSource, recipe: FinetuneRecipe, folder: Path) -> None:
