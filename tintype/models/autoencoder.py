@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tintype.models.attention import Attention
 from tintype.models.configs import AutoencoderConfig
-from tintype.models.layers import AsymmetricDownsample, ResnetBlock, Upsample
+from tintype.models.layers import AsymmetricDownsample, ResnetBlock, Upsample, silu_of_fresh
 
 NORM_EPS = 1e-6
 
@@ -108,7 +107,7 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for level in self.down:
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+        return self.conv_out(silu_of_fresh(self.norm_out(self.mid(x))))
 
 
 class Decoder(nn.Module):
@@ -136,7 +135,7 @@ class Decoder(nn.Module):
         x = self.mid(self.conv_in(x))
         for level in self.up:
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(silu_of_fresh(self.norm_out(x)))
 
 
 class Autoencoder(nn.Module):

@@ -32,6 +32,14 @@ def guidance_frequencies(scale: Tensor, dim: int) -> Tensor:
     return F.pad(torch.cat([angles.sin(), angles.cos()], dim=-1), (0, dim % 2))
 
 
+def silu_of_fresh(x: Tensor) -> Tensor:
+    """SiLU of a tensor that nobody else holds: in its place, unless a gradient will ask for what it was.
+
+    Memory for a new map is dearer than the arithmetic: its pages must be faulted in (docs/log.md).
+    """
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
 class EmbeddingMLP(nn.Module):
     """Linear, SiLU, linear: a time or a vector of facts becomes an embedding, (b in_dim) -> (b out_dim)."""
 
@@ -62,10 +70,10 @@ class ResnetBlock(nn.Module):
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv1(silu_of_fresh(self.norm1(x)))
         if self.time is not None:
             h = h + self.time(time)[:, :, None, None]  # (b c) -> (b c 1 1)
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = self.conv2(silu_of_fresh(self.norm2(h)))
         return self.shortcut(x) + h
 
 

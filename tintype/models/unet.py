@@ -21,6 +21,7 @@ from tintype.models.layers import (
     ResnetBlock,
     Upsample,
     guidance_frequencies,
+    silu_of_fresh,
     sinusoidal_embedding,
 )
 from tintype.types import Conditioning
@@ -228,7 +229,7 @@ class UNet(nn.Module):
             x = x + residuals[-1]
         for level in self.up:
             x = level(x, skips, time, text)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(silu_of_fresh(self.norm_out(x)))
 
 
 def _needed(tensor: Tensor | None, name: str) -> Tensor:
