@@ -21,12 +21,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tintype.errors import SettingsError
 from tintype.models.autoencoder import Autoencoder, DiagonalGaussian, Level, Middle, PlaceAttention
-from tintype.models.layers import ResnetBlock, Upsample
+from tintype.models.layers import ResnetBlock, Upsample, silu_of_fresh
 from tintype.speed.strips import Map, Normalization, Stored, Upsampled, bordered, normalization, put, strips
 
 SMALLEST = 64  # pixels, as of a picture
@@ -163,7 +162,7 @@ def _convolve(conv: nn.Conv2d, x: Map, budget: int, normalized: Normalization | 
 
 
 def _activated(conv: nn.Module, rows: Tensor, normalized: Normalization) -> Tensor:
-    return conv(F.silu(normalized(rows), inplace=True))
+    return conv(silu_of_fresh(normalized(rows)))
 
 
 def _halve(downsample: nn.Module, x: Stored, budget: int) -> Tensor:
