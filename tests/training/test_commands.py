@@ -67,6 +67,14 @@ def test_all_makes_a_model_with_its_card_and_does_nothing_twice(tmp_path):
     assert "loss" not in again.stderr
     assert (model / "unet/diffusion_pytorch_model.safetensors").read_bytes() == weights
 
+    on = command("all", "tiny", "begin=runs/tiny/model", "--folder", "runs/on", folder=tmp_path)
+    assert on.returncode == 0, on.stderr
+    assert on.stdout.strip() == "runs/on/model"
+    assert not (tmp_path / "runs/on/clip").exists()
+    assert "of the model that this began as" in (tmp_path / "runs/on/model/README.md").read_text()
+    words = "text_encoder/model.safetensors"
+    assert (tmp_path / "runs/on/model" / words).read_bytes() == (model / words).read_bytes()
+
 
 def photos(folder: Path) -> None:
     folder.mkdir()
@@ -104,7 +112,7 @@ def test_shares_of_the_work_add_up(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("clip", "huge"), "no recipe 'huge'; there are small, tiny"),
+        (("clip", "huge"), "no recipe 'huge'; there are small, large, tiny"),
         (("clip", "tiny", "speed=3"), "no dial 'speed'"),
         (("clip", "tiny", "lr"), "expected KEY=VALUE"),
         (("clip", "tiny"), "No data in runs/tiny/pictures"),

@@ -71,6 +71,20 @@ def test_a_grown_one_learns(chain, taught):
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
+def test_without_clip_the_words_are_those_of_the_model(chain, taught):
+    """What it began as was told by one text encoder, and so it is told by the same, wherever the run goes on."""
+    folder, _ = taught
+    for name in ("clip", "tokenizer"):
+        (chain.folder / name).unlink()
+    recipe = replace(chain.recipe.denoiser, begin=str(folder), pictures=32, cooldown=0)
+    list(chain.denoiser_training(recipe))
+    chain.denoiser_training(replace(recipe, begin="/nowhere"))
+    words = ["a red boat on the sea", ""]
+    ours, theirs = chain.model().conditioner(words), load_folder(folder).conditioner(words)
+    assert torch.equal(ours.context, theirs.context)
+    assert chain.tokenizer().end == load_folder(folder).conditioner.towers[0].tokenizer.end
+
+
 def test_other_shapes_are_refused(chain, taught):
     folder, small = taught
     wider = replace(small.config, channels=(64, 64))

@@ -30,7 +30,7 @@ train = typer.Typer(
     rich_markup_mode=None,
 )
 
-Recipe = Annotated[str, typer.Argument(help="small, or tiny for a minute's try.", metavar="RECIPE")]
+Recipe = Annotated[str, typer.Argument(help="small, large, or tiny for a minute's try.", metavar="RECIPE")]
 Changes = Annotated[
     list[str] | None,
     typer.Argument(
@@ -162,12 +162,16 @@ def everything(
 ) -> None:
     """The whole chain, from nothing to a model in FOLDER/model. What is there already is not made again."""
     chain, others = _chain(recipe, changes, folder, threads)
-    moments = moments_of(sheets)
+    moments, begin = moments_of(sheets), others.pop("begin", None)
     if others:
-        raise SettingsError(f"{', '.join(others)}: all stages together take only {', '.join(OF_THE_CHAIN)}.")
-    _by_the_first(chain.tokenizer)
+        raise SettingsError(f"{', '.join(others)}: all stages together take only begin, {', '.join(OF_THE_CHAIN)}.")
+    if begin is not None:
+        chain.recipe = chain.recipe.begun(begin)
+    else:
+        _by_the_first(chain.tokenizer)
     _pictures(chain, 0, 1)
-    watch_stage("clip", chain.clip_training(chain.recipe.clip), chain, moments, tensorboard)
+    if begin is None:
+        watch_stage("clip", chain.clip_training(chain.recipe.clip), chain, moments, tensorboard)
     watch_stage("autoencoder", chain.autoencoder_training(chain.recipe.autoencoder), chain, moments, tensorboard)
     _encode(chain, 0, 1)
     watch_stage("denoiser", chain.denoiser_training(chain.recipe.denoiser), chain, moments, tensorboard)

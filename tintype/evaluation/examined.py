@@ -88,9 +88,9 @@ def examine(source: str | Path | None = None) -> Examined:
     if source is None:
         return examined_model(load(), BOX, "the model in the box")
     run, name = Path(source), Path(source).name or str(source)
-    if (run / "model" / INDEX).is_file() and (run / "clip").is_dir():
+    if (run / "model" / INDEX).is_file() and (run / "denoiser").is_dir():
         return examined_model(load(run / "model"), run / "model", name, run)
-    if run.is_dir() and (run / "clip").is_dir():
+    if run.is_dir() and any((run / stage).is_dir() for stage in ("clip", "denoiser")):
         raise TrainingError(f"{run} has no model yet; make it: tintype train model RECIPE -o {run / 'model'}")
     return examined_model(load(source), run, name)
 

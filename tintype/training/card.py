@@ -43,8 +43,7 @@ def measure(chain: Chain, num_scenes: int = 256) -> dict[str, Any]:
             "scenes": num_scenes,
             "autoencoder_psnr": _autoencoder_psnr(chain, pixels),
             "bicubic_psnr": _bicubic_psnr(chain, pixels),
-            "clip_retrieval_at_1": _retrieval(chain, pixels, scenes),
-            "clip_chance": 1 / num_scenes,
+            **_retrieval(chain, pixels, scenes),
             **_denoiser_losses(chain, pixels, scenes),
         }
 
@@ -61,8 +60,10 @@ def _bicubic_psnr(chain: Chain, pixels: Tensor) -> float:
     return psnr(bicubic(x, config.factor, config.latent_channels), x).mean().item()
 
 
-def _retrieval(chain: Chain, pixels: Tensor, scenes: list[Scene]) -> float:
-    """How often a picture finds its own full caption among all of them."""
+def _retrieval(chain: Chain, pixels: Tensor, scenes: list[Scene]) -> dict[str, float]:
+    """How often a picture finds its own full caption among all of them; nothing where CLIP was taught elsewhere."""
+    if not chain.has_clip:
+        return {}
     clip: CLIP = chain.clip().eval()
     captions = [complete(scene) for scene in scenes]
     ids = token_ids(chain.tokenizer(), captions)
@@ -70,7 +71,8 @@ def _retrieval(chain: Chain, pixels: Tensor, scenes: list[Scene]) -> float:
         *(clip(normalize_pixels(to_signed(p)), i) for p, i in zip(pixels.split(32), ids.split(32), strict=True)),
         strict=True,
     )
-    return sum(found_among(torch.cat(image) @ torch.cat(text).T, captions)) / len(scenes)
+    share = sum(found_among(torch.cat(image) @ torch.cat(text).T, captions)) / len(scenes)
+    return {"clip_retrieval_at_1": share, "clip_chance": 1 / len(scenes)}
 
 
 def _denoiser_losses(chain: Chain, pixels: Tensor, scenes: list[Scene]) -> dict[str, float]:
@@ -119,7 +121,7 @@ def write_short_card(chain: Chain, folder: Path) -> None:
 def _write_recipe(chain: Chain, folder: Path) -> dict[str, int]:
     """recipe.json and curves.png; how many pictures each stage saw that the model is made of."""
     denoiser = chain.denoiser_recipe
-    needed = {"clip": denoiser.text, "autoencoder": not denoiser.pixels, "denoiser": True}
+    needed = {"clip": denoiser.text and chain.has_clip, "autoencoder": not denoiser.pixels, "denoiser": True}
     seen = {stage: _last(chain.folder / stage)["seen"] for stage in STAGES if needed[stage]}
     recipe = asdict(replace(chain.recipe, denoiser=denoiser)) | {"seen": seen}
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
@@ -144,7 +146,7 @@ def _card(chain: Chain, seen: dict[str, int], measured: dict[str, Any]) -> str:
         "",
         "| part | parameters | pictures seen |",
         "| --- | ---: | ---: |",
-        f"| text encoder (with an image tower that is not shipped) | {sizes['text encoder']:,} | {seen['clip']:,} |",
+        _of_the_text_encoder(sizes["text encoder"], seen.get("clip")),
         f"| autoencoder | {sizes['autoencoder']:,} | {seen['autoencoder']:,} crops of {recipe.autoencoder.crop} |",
         f"| UNet | {sizes['UNet']:,} | {seen['denoiser']:,} |",
         "",
@@ -154,8 +156,7 @@ def _card(chain: Chain, seen: dict[str, int], measured: dict[str, Any]) -> str:
         "| --- | ---: | ---: |",
         f"| autoencoder, PSNR | {measured['autoencoder_psnr']:.1f} dB | {measured['bicubic_psnr']:.1f} dB"
         " (bicubic, as many numbers) |",
-        f"| CLIP, picture finds its caption | {measured['clip_retrieval_at_1']:.0%} |"
-        f" {measured['clip_chance']:.1%} (chance) |",
+        *_retrieved(measured),
         f"| UNet, loss with the scene's caption | {measured['denoiser_loss_with_own_caption']:.4f} |"
         f" {measured['denoiser_loss_with_other_caption']:.4f} (another's),"
         f" {measured['denoiser_loss_with_no_caption']:.4f} (none) |",
@@ -173,6 +174,18 @@ def _card(chain: Chain, seen: dict[str, int], measured: dict[str, Any]) -> str:
         "The full recipe is in `recipe.json`. Licence: Apache-2.0, weights included.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _of_the_text_encoder(size: int, seen: int | None) -> str:
+    if seen is None:
+        return f"| text encoder (of the model that this began as) | {size:,} | |"
+    return f"| text encoder (with an image tower that is not shipped) | {size:,} | {seen:,} |"
+
+
+def _retrieved(measured: dict[str, Any]) -> Iterator[str]:
+    if "clip_retrieval_at_1" in measured:
+        share, chance = measured["clip_retrieval_at_1"], measured["clip_chance"]
+        yield f"| CLIP, picture finds its caption | {share:.0%} | {chance:.1%} (chance) |"
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tintype.checkpoints.load import load
-from tintype.checkpoints.parts import without_projection
+from tintype.checkpoints.parts import load_text_encoder, save_text_encoder, without_projection
 from tintype.diffusion import Schedule
 from tintype.errors import TrainingError
 from tintype.models import CLIP, Autoencoder, PatchDiscriminator, Pixels, TextEncoder, UNet
@@ -47,6 +47,9 @@ from tintype.training.tasks.contrastive import initialize
 from tintype.training.words import NoWords, OneTower
 
 CAPTIONS_FOR_TOKENIZER = 20_000
+
+TAKEN = "text_encoder"
+"""The folder of a text encoder that was not taught here."""
 
 NETWORK = "network.json"
 OF_THE_NETWORK = ("text", "pixels", "prediction", "zero_terminal_snr")
@@ -141,7 +144,10 @@ class Chain:
         """
         unet = seeded(recipe.seed, lambda: UNet(recipe.network))
         if recipe.begin is not None and not states(self.folder / name):
-            begin_as(unet, _taught(recipe.begin).unet)
+            taught = _taught(recipe.begin)
+            begin_as(unet, taught.unet)
+            if recipe.text and not self.has_clip:
+                self._take_words(taught)
         unet = unet.to(processes().device)
         task = self.diffusion_task(recipe, unet, None if recipe.pixels else self._latents())
         kept(self.folder / name / NETWORK, {dial: str(getattr(recipe, dial)) for dial in OF_THE_NETWORK})
@@ -181,8 +187,31 @@ class Chain:
             zero_terminal_snr=recipe.zero_terminal_snr,
         )
 
+    @property
+    def has_clip(self) -> bool:
+        """Whether CLIP was taught here, or is being taught."""
+        return bool(states(self.folder / "clip"))
+
+    def _take_words(self, taught: StableDiffusion) -> None:
+        """Keep the words of the model that the noise predictor begins as: it understands no others yet."""
+        tower, *others = taught.conditioner.towers or (None,)
+        if tower is None or others:
+            raise TrainingError(
+                f"{taught.name} has {len(taught.conditioner.towers)} text encoders; a noise predictor that begins as "
+                "its own is told by one. Train the clip first."
+            )
+        with processes().first_goes_ahead():
+            if processes().is_first:
+                tower.tokenizer.save(self.folder / "tokenizer")
+                save_text_encoder(tower.encoder, tower.tokenizer, self.folder / TAKEN)
+
     def text_encoder(self) -> TextEncoder:
-        """The text tower as trained so far, without its projection, as Stable Diffusion 1 has it."""
+        """The text tower as trained so far, without its projection, as Stable Diffusion 1 has it.
+
+        Where no CLIP was taught, that of the model that the noise predictor began as.
+        """
+        if not self.has_clip and (self.folder / TAKEN).exists():
+            return load_text_encoder(self.folder / TAKEN, self.tokenizer().end)
         return without_projection(self.clip().text)
 
     def clip(self) -> CLIP:

@@ -24,6 +24,7 @@ from tintype.models import (
 )
 from tintype.scenes import SMALL as SMALL_VOCABULARY
 from tintype.scenes import Vocabulary
+from tintype.training.growing import grown_config
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 """What networks compute in; weights, averages and optimizers are fp32 always."""
@@ -193,6 +194,14 @@ class ChainRecipe:
             autoencoder=replace(self.autoencoder, crop=min(self.autoencoder.crop, size)),
         )
 
+    def begun(self, model: str) -> ChainRecipe:
+        """The same for an autoencoder and a noise predictor that begin as those of ``model``, and keep its words."""
+        return replace(
+            self,
+            autoencoder=replace(self.autoencoder, begin=model),
+            denoiser=replace(self.denoiser, begin=model),
+        )
+
 
 SMALL = ChainRecipe(
     size=128,
@@ -230,6 +239,33 @@ SMALL = ChainRecipe(
     ),
 )
 """What the model in the box was trained by; its ``recipe.json`` says where its UNet began."""
+
+LARGE = replace(
+    SMALL,
+    size=256,
+    pictures=16_000,
+    clip=replace(SMALL.clip, image=replace(presets.SMALL_IMAGE, image_size=256)),
+    autoencoder=replace(
+        SMALL.autoencoder,
+        pictures=40_000,
+        batch_size=8,
+        lr=4e-4,
+        warmup=400,
+        cooldown=16_000,
+        save_every=4_000,
+        crop=128,
+    ),
+    denoiser=replace(
+        SMALL.denoiser,
+        pictures=110_000,
+        lr=3.5e-4,
+        warmup=3_000,
+        cooldown=45_000,
+        save_every=8_000,
+        unet=grown_config(presets.SMALL_UNET, 64),
+    ),
+)
+"""Pictures of 256x256, by what SMALL has taught: to be begun as its model."""
 
 TINY = ChainRecipe(
     size=64,
@@ -283,7 +319,7 @@ TINY = ChainRecipe(
     ),
 )
 
-CHAINS = {"small": SMALL, "tiny": TINY}
+CHAINS = {"small": SMALL, "large": LARGE, "tiny": TINY}
 """The recipes by name."""
 
 LORAS = {
