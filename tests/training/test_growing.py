@@ -7,7 +7,7 @@ import torch
 
 from tintype.checkpoints.folder import load_folder, save_folder
 from tintype.errors import SettingsError
-from tintype.models import UNet
+from tintype.models import UNet, UNetConfig
 from tintype.models.layers import sinusoidal_embedding
 from tintype.training import Chain
 from tintype.training.draws import Draw
@@ -61,6 +61,26 @@ def test_below_the_new_level_all_is_as_it_was_taught(taught):
     old = small.time_embedding(sinusoidal_embedding(times, 32))
     new = grown.time_embedding(sinusoidal_embedding(times, 16))
     assert (old - new).square().mean() < 0.1 * old.var()
+
+
+@pytest.mark.parametrize(("taught_on", "width"), [(32, 16), (128, 64)])
+def test_a_grown_one_tells_the_time_in_half_precision_too(taught_on, width):
+    """Weights that only cancel in fp32 would tell it nothing but rounding in bf16, and train and draw differently."""
+    config = UNetConfig(
+        channels=(taught_on, 2 * taught_on),
+        layers_per_block=1,
+        transformer_depth=(0, 0),
+        mid_depth=0,
+        num_heads=(1, 1),
+        norm_groups=8,
+    )
+    small = UNet(replace(config, context_dim=None))
+    grown = begin_as(UNet(grown_config(small.config, width)), small)
+    waves = sinusoidal_embedding(torch.arange(1_000), width)
+    weight, before = (net.time_embedding.linear_1.weight for net in (grown, small))
+    assert weight.square().mean() < 10 * before.square().mean()
+    exact, rounded = waves @ weight.T, (waves.bfloat16() @ weight.bfloat16().T).float()
+    assert (exact - rounded).square().mean() < 1e-3 * exact.var()
 
 
 def test_a_grown_one_learns(chain, taught):
