@@ -97,9 +97,9 @@ def _within(new: Tensor, old: Tensor) -> Tensor:
 def _of_fewer_waves(weight: Tensor, width: int) -> Tensor:
     """The matrix on ``width`` waves that comes near, over all times, to what ``weight`` makes of its own.
 
-    The nearest of all, plain least squares, would be of numbers ten million times as large: slow waves are nearly alike,
-    and their differences are all that tells late times apart. In half precision nothing but rounding is left of such
-    differences. A small price on large weights (ridge regression) costs next to nothing and keeps them as they were.
+    The nearest of all, plain least squares, would be of numbers ten million times as large: slow waves are nearly
+    alike, and it adds and subtracts huge multiples of them. In half precision only rounding is left of that. A small
+    price on large weights (ridge regression) costs next to nothing and keeps them as they were.
     """
     times = torch.arange(NUM_TIMES)
     waves, own = (sinusoidal_embedding(times, dim).double() for dim in (width, weight.shape[1]))

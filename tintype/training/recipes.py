@@ -247,7 +247,7 @@ LARGE = replace(
     clip=replace(SMALL.clip, image=replace(presets.SMALL_IMAGE, image_size=256)),
     autoencoder=replace(
         SMALL.autoencoder,
-        pictures=40_000,
+        pictures=34_000,
         batch_size=8,
         lr=4e-4,
         warmup=400,
@@ -257,7 +257,7 @@ LARGE = replace(
     ),
     denoiser=replace(
         SMALL.denoiser,
-        pictures=110_000,
+        pictures=100_000,
         lr=3.5e-4,
         warmup=3_000,
         cooldown=45_000,
