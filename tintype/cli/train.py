@@ -164,7 +164,7 @@ def everything(
     chain, others = _chain(recipe, changes, folder, threads)
     moments, begin = moments_of(sheets), others.pop("begin", None)
     if others:
-        raise SettingsError(f"{', '.join(others)}: all stages together take only begin, {', '.join(OF_THE_CHAIN)}.")
+        raise SettingsError(f"{', '.join(others)}: all stages together take only {', '.join(OF_THE_CHAIN)} and begin.")
     if begin is not None:
         chain.recipe = chain.recipe.begun(begin)
     else:
