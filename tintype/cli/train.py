@@ -165,13 +165,12 @@ def everything(
     moments, begin = moments_of(sheets), others.pop("begin", None)
     if others:
         raise SettingsError(f"{', '.join(others)}: all stages together take only {', '.join(OF_THE_CHAIN)} and begin.")
-    if begin is not None:
-        chain.recipe = chain.recipe.begun(begin)
-    else:
-        _by_the_first(chain.tokenizer)
     _pictures(chain, 0, 1)
     if begin is None:
+        _by_the_first(chain.tokenizer)
         watch_stage("clip", chain.clip_training(chain.recipe.clip), chain, moments, tensorboard)
+    else:
+        chain.recipe = chain.recipe.begun(begin)
     watch_stage("autoencoder", chain.autoencoder_training(chain.recipe.autoencoder), chain, moments, tensorboard)
     _encode(chain, 0, 1)
     watch_stage("denoiser", chain.denoiser_training(chain.recipe.denoiser), chain, moments, tensorboard)

@@ -17,7 +17,7 @@ from tintype.models import Autoencoder, UNet, UNetConfig
 from tintype.models.layers import sinusoidal_embedding
 
 NUM_TIMES = 1_000
-RIDGE = 1.0  # beside the sum over all times of a wave's square, about half as many
+RIDGE = 1.0  # the sum of a wave's square over all times, beside which it stands, is about 500
 
 
 def grown_config(small: UNetConfig, width: int) -> UNetConfig:
