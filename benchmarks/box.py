@@ -43,7 +43,7 @@ def processes() -> dict[str, dict[str, float]]:
             "python -c 'import torch'": timed(run("-c", "import torch")),
             "python -c 'import torch, tintype'": timed(run("-c", "import torch, tintype")),
             "tintype --help": timed(run("-m", "tintype", "--help")),
-            "tintype text2img (20 steps, 128x128)": timed(run("-m", "tintype", "text2img", PROMPT)),
+            "tintype text2img (20 steps, 256x256)": timed(run("-m", "tintype", "text2img", PROMPT)),
         }
 
 

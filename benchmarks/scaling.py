@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py [--model FOLDER] [--full] [--runs 3]
 
-Without options the model in the box, whose pictures of 128 x 128 take about a second: everything is measured in a few
+Without options the model in the box, whose pictures of 256 x 256 take about a second: everything is measured in a few
 minutes. ``--full``: networks of Stable Diffusion 1.5's size with random weights, one call of the UNet instead of whole
 pictures. Prints a table and, where matplotlib is, draws the curves into ``results``. Nothing else should run meanwhile.
 """
@@ -24,7 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 VALUES = {
     "steps": [1, 2, 5, 10, 20, 50],
     "batch": [1, 2, 4, 8],
-    "size": [64, 128, 192, 256, 384],
+    "size": [64, 128, 256, 384, 512],
     "threads": [1, 2, 4, 8, 16, 32],
 }
 FULL = {"batch": [1, 2, 4], "size": [256, 512, 768], "threads": VALUES["threads"]}

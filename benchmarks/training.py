@@ -28,14 +28,14 @@ from tintype.diffusion import Schedule
 from tintype.models import UNet
 from tintype.training.draws import Draw
 from tintype.training.loop import Training
-from tintype.training.recipes import SMALL
+from tintype.training.recipes import LARGE
 from tintype.training.stored import Seen
 from tintype.training.tasks.diffusion import DiffusionTask
 from tintype.types import Conditioning
 
 RESULTS = Path(__file__).parent / "results"
-RECIPE = SMALL.denoiser
-SIDE = SMALL.size // 2 ** (len(SMALL.autoencoder.autoencoder.channels) - 1)
+RECIPE = LARGE.denoiser
+SIDE = LARGE.size // 2 ** (len(LARGE.autoencoder.autoencoder.channels) - 1)
 
 
 class RandomLatents:

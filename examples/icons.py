@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-SIZE, SCALE = 128, 4  # drawn four times as large, then shrunk: soft edges
+SIZE, SCALE, SIDE = 128, 4, 256  # drawn on 128x128 units of 4 pixels, then shrunk: soft edges
 WORD = "icon of"
 COLOURS = {
     "red": "#d64545",
@@ -91,7 +91,7 @@ def icon(draw, colour: str) -> Image.Image:
     pen = ImageDraw.Draw(image)
     pen.rounded_rectangle([6 * SCALE] * 2 + [(SIZE - 6) * SCALE] * 2, radius=28 * SCALE, fill=COLOURS[colour])
     draw(pen, COLOURS[colour])
-    return image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    return image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
 
 def main(folder: str) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 import tintype
 
 SHIP = "a red pirate ship on a cosmic beach"
-ZOOM, MARGIN = 2, 12
+MARGIN = 12
 
 
 def main(path: str) -> None:
@@ -21,13 +21,13 @@ def main(path: str) -> None:
     beach = sd.text2img("paradise cosmic beach", seed=0).images[0]
     altered = sd.img2img(beach, SHIP, strength=0.75, seed=0).images[0]
     mask = Image.new("L", beach.size, 0)
-    mask.paste(255, (0, 24, beach.width, 112))
+    mask.paste(255, (0, 48, beach.width, 224))
     repainted = sd.inpaint(beach, mask, SHIP, seed=1).images[0]
 
-    side = ZOOM * beach.width
+    side = beach.width
     row = Image.new("RGB", (3 * (side + MARGIN) - MARGIN, side), "#ffffff")
     for i, picture in enumerate((beach, altered, repainted)):
-        row.paste(picture.resize((side, side), Image.Resampling.BICUBIC), (i * (side + MARGIN), 0))
+        row.paste(picture, (i * (side + MARGIN), 0))
     row.save(path, optimize=True)
 
 

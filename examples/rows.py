@@ -14,7 +14,7 @@ from PIL import Image
 from tintype.scenes import caption, draw
 from tintype.training.draws import Draw
 from tintype.training.pictures import scene_of
-from tintype.training.recipes import SMALL
+from tintype.training.recipes import LARGE
 
 COUNT = 24
 
@@ -24,11 +24,11 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(COUNT):
-        scene = scene_of(SMALL.seed, number, SMALL.vocabulary)
-        words = caption(scene, Draw(SMALL.clip.seed, 0, number).rng("caption"))
-        Image.fromarray(draw(scene, SMALL.size)).save(folder / f"{number:02}.webp", lossless=True, method=6)
+        scene = scene_of(LARGE.seed, number, LARGE.vocabulary)
+        words = caption(scene, Draw(LARGE.clip.seed, 0, number).rng("caption"))
+        Image.fromarray(draw(scene, LARGE.size)).save(folder / f"{number:02}.webp", lossless=True, method=6)
         rows.append({"caption": words, "scene": scene.to_dict()})
-    text = json.dumps({"seed": SMALL.seed, "rows": rows}, indent=1)
+    text = json.dumps({"seed": LARGE.seed, "rows": rows}, indent=1)
     (folder / "rows.json").write_text(text + "\n", encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ from tintype.diffusion import SAMPLERS
 PROMPT, SEED = "a red pirate ship on a beach at sunset", 1
 STEPS = (2, 4, 8, 16, 32)
 SPACINGS = ("leading", "trailing", "linspace", "sgm_uniform", "simple", "karras", "exponential", "beta", "ays")
-LABEL, HEAD, GAP = 130, 26, 6
+SIDE, LABEL, HEAD, GAP = 128, 130, 26, 6  # pictures are shown at half their size
 INK, PAPER = "#222222", "#ffffff"
 
 
@@ -37,17 +37,16 @@ def main(folder: Path) -> None:
 
 def save(path: Path, names: Sequence[str], rows: Sequence[Sequence[Image.Image]]) -> None:
     """Rows of pictures with their names, columns with their numbers of steps."""
-    side = rows[0][0].width
-    size = (LABEL + len(STEPS) * (side + GAP), HEAD + len(rows) * (side + GAP))
+    size = (LABEL + len(STEPS) * (SIDE + GAP), HEAD + len(rows) * (SIDE + GAP))
     sheet = Image.new("RGB", size, PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
     for column, steps in enumerate(STEPS):
-        pen.text((LABEL + column * (side + GAP), 4), f"{steps} steps", fill=INK, font=font)
+        pen.text((LABEL + column * (SIDE + GAP), 4), f"{steps} steps", fill=INK, font=font)
     for row, (name, pictures) in enumerate(zip(names, rows, strict=True)):
-        y = HEAD + row * (side + GAP)
-        pen.text((8, y + side // 2 - 8), name, fill=INK, font=font)
+        y = HEAD + row * (SIDE + GAP)
+        pen.text((8, y + SIDE // 2 - 8), name, fill=INK, font=font)
         for column, picture in enumerate(pictures):
-            sheet.paste(picture, (LABEL + column * (side + GAP), y))
+            sheet.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (LABEL + column * (SIDE + GAP), y))
     sheet.quantize(192, method=Image.Quantize.MEDIANCUT).save(path, optimize=True)
 
 

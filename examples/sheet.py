@@ -1,6 +1,6 @@
 """Draw the sheet of the README: 48 prompts in order, seeds 0 to 47 in order, nothing selected.
 
-python examples/sheet.py docs/pictures/sheet.png
+python examples/sheet.py docs/pictures/sheet.jpg
 """
 
 from __future__ import annotations
@@ -62,8 +62,7 @@ a cat in the snow
 a lighthouse in the rain
 a pirate ship in the snow
 """.strip().splitlines()
-COLUMNS, MARGIN, CAPTION = 8, 10, 42
-ZOOM = 1
+COLUMNS, MARGIN, CAPTION = 8, 14, 56
 INK, PAPER = "#222222", "#ffffff"
 
 
@@ -71,16 +70,16 @@ def main(path: str) -> None:
     """Draw every prompt with the seed of its number and put the pictures, with their words, on one sheet."""
     sd = tintype.load()
     pictures = [sd.text2img(prompt, seed=seed).images[0] for seed, prompt in enumerate(PROMPTS)]
-    side = ZOOM * pictures[0].width
+    side = pictures[0].width
     cell = (side + MARGIN, side + CAPTION + MARGIN)
     rows = -(-len(pictures) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * cell[0] + MARGIN, rows * cell[1] + MARGIN), PAPER)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(18)
     for i, (prompt, picture) in enumerate(zip(PROMPTS, pictures, strict=True)):
         x, y = (i % COLUMNS) * cell[0] + MARGIN, (i // COLUMNS) * cell[1] + MARGIN
-        sheet.paste(picture.resize((side, side), Image.Resampling.BICUBIC), (x, y))
-        pen.text((x, y + side + 5), "\n".join(textwrap.wrap(prompt, 22)), fill=INK, font=font, spacing=2)
-    sheet.save(path, optimize=True)
+        sheet.paste(picture, (x, y))
+        pen.text((x, y + side + 5), "\n".join(textwrap.wrap(prompt, 28)), fill=INK, font=font, spacing=2)
+    sheet.save(path, quality=90, optimize=True)
 
 
 if __name__ == "__main__":

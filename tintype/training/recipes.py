@@ -238,7 +238,7 @@ SMALL = ChainRecipe(
         unet=presets.SMALL_UNET,
     ),
 )
-"""What the model in the box was trained by; its ``recipe.json`` says where its UNet began."""
+"""Pictures of 128x128, from nothing: where the model in the box began."""
 
 LARGE = replace(
     SMALL,
@@ -257,15 +257,15 @@ LARGE = replace(
     ),
     denoiser=replace(
         SMALL.denoiser,
-        pictures=100_000,
+        pictures=170_000,
         lr=3.5e-4,
         warmup=3_000,
-        cooldown=45_000,
+        cooldown=70_000,
         save_every=8_000,
         unet=grown_config(presets.SMALL_UNET, 64),
     ),
 )
-"""Pictures of 256x256, by what SMALL has taught: to be begun as its model."""
+"""Pictures of 256x256, to be begun as the model that SMALL leaves: the last that the model in the box learnt."""
 
 TINY = ChainRecipe(
     size=64,

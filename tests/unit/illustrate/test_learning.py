@@ -21,7 +21,7 @@ from tintype.illustrate import (
 from tintype.scenes import caption, draw
 from tintype.training.draws import Draw
 from tintype.training.pictures import scene_of
-from tintype.training.recipes import SMALL
+from tintype.training.recipes import LARGE
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,11 @@ def test_the_rows_are_what_the_box_was_trained_on(rows):
     pytest.importorskip("skia")
     assert len(rows) == 24
     for row in (rows[0], rows[11], rows[23]):
-        scene = scene_of(SMALL.seed, row.number, SMALL.vocabulary)
-        assert row.caption == caption(scene, Draw(SMALL.clip.seed, 0, row.number).rng("caption"))
-        drawn = draw(scene, SMALL.size).astype(float)
+        scene = scene_of(LARGE.seed, row.number, LARGE.vocabulary)
+        assert row.caption == caption(scene, Draw(LARGE.clip.seed, 0, row.number).rng("caption"))
+        drawn = draw(scene, LARGE.size).astype(float)
         assert np.abs(drawn - np.asarray(row.image)).mean() < 1  # another version of the painter's library may round
-        assert row.pixels.shape == (3, SMALL.size, SMALL.size)
+        assert row.pixels.shape == (3, LARGE.size, LARGE.size)
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2"])
