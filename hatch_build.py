@@ -1,6 +1,6 @@
-"""Builds what is not Python: the kernels of ``tintype/speed``, where there is a C compiler and an x86-64 processor.
+"""Builds what is not Python: the kernel of ``tintype/speed``, where there is a C compiler and an x86-64 processor.
 
-Without them the package is complete all the same: torch computes what they do.
+Without them the package is complete all the same: torch computes attention then.
 """
 
 import os
@@ -13,11 +13,11 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES, LIBRARY = Path("tintype/speed/kernels"), Path("tintype/speed/kernels.so")
+SOURCE, LIBRARY = Path("tintype/speed/attention.c"), Path("tintype/speed/attention.so")
 FLAGS = ("-std=c11", "-O3", "-fPIC", "-shared", "-pthread")
 
 
-class KernelsHook(BuildHookInterface):
+class KernelHook(BuildHookInterface):
     """Puts the library beside its source, for a wheel and for an editable install."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
@@ -30,10 +30,10 @@ class KernelsHook(BuildHookInterface):
         if compiler is None or platform.machine() not in ("x86_64", "AMD64") or sys.platform == "win32":
             return
         beside = library.with_suffix(".building")
-        command = [compiler, *FLAGS, "-o", str(beside), *map(str, sorted((root / SOURCES).glob("*.c"))), "-lm"]
+        command = [compiler, *FLAGS, "-o", str(beside), str(root / SOURCE), "-lm"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            self.app.display_warning(f"Attention will be torch's, since the kernels did not compile: {done.stderr}")
+            self.app.display_warning(f"Attention will be torch's, since the kernel did not compile: {done.stderr}")
             beside.unlink(missing_ok=True)
             return
         beside.replace(library)

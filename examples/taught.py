@@ -1,7 +1,7 @@
 """Before and after: what the model in the box draws for words in a manner that a LoRA has taught it.
 
 python examples/icons.py icons
-tintype train lora box data=icons rank=16 lr=2e-3 pictures=1600 warmup=80 cooldown=400
+tintype train lora box data=icons rank=16 lr=2e-3 pictures=4800 warmup=80 cooldown=1600
 python examples/taught.py runs/icons-lora/lora.safetensors docs/pictures/lora.png
 """
 

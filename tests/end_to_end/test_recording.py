@@ -62,7 +62,7 @@ def test_a_word_is_looked_at_where_it_is_drawn(sd):
     recording = record(sd.text2img("a red castle on the left of the desert", seed=1)).recording(decode=0)
     heat = recording.word_maps(recording.heat.overall)[recording.words.index("castle")]
     assert torch.allclose(recording.heat.overall.sum(0), torch.ones(heat.shape), atol=1e-5)
-    pixels = np.asarray(recording.image.resize((16, 16), Image.Resampling.BOX)).astype(float)
+    pixels = np.asarray(recording.image.resize(heat.shape, Image.Resampling.BOX)).astype(float)
     red = torch.from_numpy((pixels[..., 0] > 150) & (pixels[..., 1:].max(axis=2) < 90))
     inside, outside = float(heat[red].mean()), float(heat[~red].mean())
     print(f"castle: {inside:.3f} of the attention where it is drawn ({int(red.sum())} places), {outside:.3f} elsewhere")

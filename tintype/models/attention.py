@@ -15,8 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tintype.models.layers import added_to_fresh
-
 KeyValue = tuple[Tensor, Tensor]
 """Keys and values split into heads, each (b heads s d)."""
 
@@ -117,10 +115,10 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, text: Iterator[KeyValue]) -> Tensor:
         normed = self.norm1(x)
-        x = added_to_fresh(self.self_attention(normed, self.self_attention.project(normed)), x)
+        x = x + self.self_attention(normed, self.self_attention.project(normed))
         if self.has_text:
-            x = added_to_fresh(self.cross_attention(self.norm2(x), next(text)), x)
-        return added_to_fresh(self.feed_forward(self.norm3(x)), x)
+            x = x + self.cross_attention(self.norm2(x), next(text))
+        return x + self.feed_forward(self.norm3(x))
 
 
 class SpatialTransformer(nn.Module):
@@ -143,7 +141,7 @@ class SpatialTransformer(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, text)
         out = self.proj_out(tokens).reshape(b, h, w, c).permute(0, 3, 1, 2)  # (b n c) -> (b c h w)
-        return x + out  # not over `out`: the sum lies in memory as the picture's map does
+        return x + out
 
 
 def causal_mask(length: int, like: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tintype.models.attention import Attention
 from tintype.models.configs import AutoencoderConfig
-from tintype.models.layers import AsymmetricDownsample, NormSiLU, ResnetBlock, Upsample
+from tintype.models.layers import AsymmetricDownsample, ResnetBlock, Upsample, silu_of_fresh
 
 NORM_EPS = 1e-6
 
@@ -100,14 +100,14 @@ class Encoder(nn.Module):
             for i, width in enumerate(channels)
         )
         self.mid = Middle(channels[-1], groups)
-        self.norm_out = NormSiLU(groups, channels[-1], NORM_EPS)
+        self.norm_out = nn.GroupNorm(groups, channels[-1], NORM_EPS)
         self.conv_out = nn.Conv2d(channels[-1], 2 * config.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
         for level in self.down:
             x = level(x)
-        return self.conv_out(self.norm_out(self.mid(x), fresh=True))
+        return self.conv_out(silu_of_fresh(self.norm_out(self.mid(x))))
 
 
 class Decoder(nn.Module):
@@ -128,14 +128,14 @@ class Decoder(nn.Module):
             )
             for i, width in enumerate(channels)
         )
-        self.norm_out = NormSiLU(groups, channels[-1], NORM_EPS)
+        self.norm_out = nn.GroupNorm(groups, channels[-1], NORM_EPS)
         self.conv_out = nn.Conv2d(channels[-1], config.out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.mid(self.conv_in(x))
         for level in self.up:
             x = level(x)
-        return self.conv_out(self.norm_out(x, fresh=True))
+        return self.conv_out(silu_of_fresh(self.norm_out(x)))
 
 
 class Autoencoder(nn.Module):

@@ -40,24 +40,6 @@ def silu_of_fresh(x: Tensor) -> Tensor:
     return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
-def added_to_fresh(fresh: Tensor, x: Tensor) -> Tensor:
-    """``fresh + x``, in the place of ``fresh``, which nobody else holds: unless a gradient will ask for what it was."""
-    return fresh + x if torch.is_grad_enabled() else fresh.add_(x)
-
-
-class NormSiLU(nn.GroupNorm):
-    """Group normalisation, then SiLU: what stands before every convolution of 3x3. (b c h w) -> (b c h w)."""
-
-    def forward(self, x: Tensor, *, fresh: bool = False) -> Tensor:
-        """``fresh``: nobody else holds x, and it may be written over."""
-        return self.compute(x, self.num_groups, self.weight, self.bias, self.eps, fresh)
-
-    @staticmethod
-    def compute(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, fresh: bool) -> Tensor:
-        """The seam, as `Attention.attend` is one: ``tintype/speed`` puts a kernel in its place."""
-        return silu_of_fresh(F.group_norm(x, groups, weight, bias, eps))
-
-
 class EmbeddingMLP(nn.Module):
     """Linear, SiLU, linear: a time or a vector of facts becomes an embedding, (b in_dim) -> (b out_dim)."""
 
@@ -80,19 +62,21 @@ class ResnetBlock(nn.Module):
         self, in_channels: int, out_channels: int, *, time_dim: int | None = None, groups: int, eps: float
     ) -> None:
         super().__init__()
-        self.norm1 = NormSiLU(groups, in_channels, eps)
+        self.norm1 = nn.GroupNorm(groups, in_channels, eps)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.time = nn.Linear(time_dim, out_channels) if time_dim else None
-        self.norm2 = NormSiLU(groups, out_channels, eps)
+        self.norm2 = nn.GroupNorm(groups, out_channels, eps)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        h = self.conv1(self.norm1(x))
+        h = self.conv1(silu_of_fresh(self.norm1(x)))
         if self.time is not None:
-            h = added_to_fresh(h, self.time(time)[:, :, None, None])  # (b c) -> (b c 1 1)
-        h = self.conv2(self.norm2(h, fresh=True))
-        return added_to_fresh(h, self.shortcut(x))
+            h = h + self.time(time)[:, :, None, None]  # (b c) -> (b c 1 1)
+        h = self.conv2(silu_of_fresh(self.norm2(h)))
+        if torch.is_grad_enabled() or self.conv2._forward_hooks:  # somebody will look at h again
+            return self.shortcut(x) + h
+        return h.add_(self.shortcut(x))
 
 
 class Downsample(nn.Module):

@@ -1,54 +1,52 @@
-"""Kernels of our own (``kernels/``), where a compiler was when the package was built and the processor can run them.
+"""Attention by the kernel in ``attention.c``, where a compiler was when the package was built and the processor can.
 
-torch's own attention in bf16 is, on processors without AMX, as slow as in fp32; between normalisation and SiLU it
-writes a map that nobody needs. The kernels are for what pictures are made of: bf16 on a CPU, no mask, no gradients,
-maps that lie channels-last. Whatever else is asked of a seam the networks' own way does.
+torch's own attention in bf16 is, on processors without AMX, as slow as in fp32. The kernel is for what a picture's
+steps are made of: bf16 on a CPU, no mask, no gradients. Whatever else is asked of `attend` torch does.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from tintype.models import Attention
-from tintype.models.layers import NormSiLU
-
-LIBRARY = Path(__file__).with_name("kernels.so")
+LIBRARY = Path(__file__).with_name("attention.so")
 
 SMALLEST = 16_384
-"""Scores of a head, or numbers of a map, below which setting out costs more than it brings."""
+"""Scores of a head below which setting out costs more than it brings."""
 
 _Strides = ctypes.c_int64 * 12
-_POINTER, _SIZE, _FLOAT, _THREADS = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
 
 
 @cache
 def unavailable() -> str | None:
-    """Why the kernels cannot be used here; None where they can."""
+    """Why the kernel cannot be used here; None where it can."""
     if not LIBRARY.exists():
-        return "they were not built: there was no C compiler, or the processor is not of the kind that they are for"
+        return "it was not built: there was no C compiler, or the processor is not of the kind that it is for"
     try:
-        here = bool(ctypes.CDLL(str(LIBRARY)).tintype_here())
+        here = bool(_library().tintype_attention_here())
     except (OSError, AttributeError) as error:  # of another machine, or another version
         return f"{LIBRARY.name} cannot be loaded: {error}"
-    return None if here else "the processor has no AVX-512 bf16, or it has AMX, with which torch's own are faster"
+    return None if here else "the processor has no AVX-512 bf16, or it has AMX, with which torch's own is faster"
 
 
 @cache
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(LIBRARY))
-    strides = ctypes.POINTER(ctypes.c_int64)
-    library.tintype_attention.argtypes = [*[_POINTER] * 4, strides, *[_SIZE] * 5, _FLOAT, _THREADS]
-    library.tintype_norm_silu.argtypes = [*[_POINTER] * 4, *[_SIZE] * 4, _FLOAT, _THREADS]
-    library.tintype_use.restype = None
-    library.tintype_use.argtypes = [_POINTER]
+    sizes = [ctypes.c_int64] * 5  # batch, heads, n, s, d
+    library.tintype_attention.argtypes = [
+        *[ctypes.c_void_p] * 4,
+        ctypes.POINTER(ctypes.c_int64),
+        *sizes,
+        ctypes.c_float,
+        ctypes.c_int,
+    ]
+    library.tintype_use.argtypes, library.tintype_use.restype = [ctypes.c_void_p], None
     library.tintype_use(_team_of_torch())
     return library
 
@@ -58,7 +56,7 @@ def _team_of_torch() -> ctypes.c_void_p | None:
     for path in Path(torch.__file__).parent.glob("lib/libgomp*"):
         try:
             loaded = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_NOLOAD)
-            return ctypes.cast(loaded.GOMP_parallel, _POINTER)
+            return ctypes.cast(loaded.GOMP_parallel, ctypes.c_void_p)
         except (OSError, AttributeError):  # it is not the one in use
             continue
     return None
@@ -85,46 +83,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     return out
 
 
-def norm_silu(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, fresh: bool) -> Tensor:
-    """`NormSiLU.compute`, (b c h w) -> (b c h w), rounded once.
-
-    Raises:
-        MemoryError: none is left for the sums.
-    """
-    usable = _plain(x, weight, bias) and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    if not usable or x.numel() < SMALLEST:
-        return NormSiLU.compute(x, groups, weight, bias, eps, fresh)
-    out = x if fresh else torch.empty_like(x)
-    batch, channels, height, width = x.shape
-    places = (tensor.data_ptr() for tensor in (x, out, weight, bias))
-    if _library().tintype_norm_silu(*places, batch, height * width, channels, groups, eps, torch.get_num_threads()):
-        raise MemoryError(f"Group normalisation of {tuple(x.shape)}: no memory for the sums.")
-    return out
-
-
-SEAMS: dict[type[nn.Module], tuple[str, Callable[..., Tensor]]] = {
-    Attention: ("attend", attend),
-    NormSiLU: ("compute", norm_silu),
-}
-"""Kinds of layers, the name of the one function in each that may be replaced, and what replaces it."""
-
-
-def _plain(*tensors: Tensor) -> bool:
-    """bf16 on a CPU, and no gradients are asked for: what all kernels rely on, since they read memory as it lies."""
-    return all(each.dtype == torch.bfloat16 and each.device.type == "cpu" for each in tensors) and not (
-        torch.is_grad_enabled() and any(each.requires_grad for each in tensors)
-    )
-
-
 def _fits(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether the kernel for attention is for this."""
+    """Whether the kernel is for this. It reads memory as it lies, so everything that it relies on is asked here."""
     tensors = (q, k, v)
     return (
-        _plain(*tensors)
-        and all(each.ndim == 4 and each.stride(-1) == 1 for each in tensors)
+        all(each.dtype == torch.bfloat16 and each.device.type == "cpu" and each.ndim == 4 for each in tensors)
+        and all(each.stride(-1) == 1 for each in tensors)
         and k.shape == v.shape
         and q.shape[:2] == k.shape[:2]
         and q.shape[3] == k.shape[3]
         and q.shape[3] % 2 == 0
         and q.shape[2] * k.shape[2] >= SMALLEST
+        and not (torch.is_grad_enabled() and any(each.requires_grad for each in tensors))
     )

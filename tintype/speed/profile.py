@@ -1,8 +1,8 @@
 """Profiles: how fast a model is made, by name.
 
     plain   the weights as they are
-    fast    on a CPU, weights laid out once for oneDNN's kernels, feature maps channels-last; in bf16 attention
-            and normalisation by kernels of our own, where they were built and the processor has the instructions
+    fast    on a CPU, weights laid out once for oneDNN's kernels, feature maps channels-last; in bf16 attention by a
+            kernel of our own, where it was built and the processor has the instructions
 
 "fast" never changes what the networks compute in: that would lose bits of the weights. bf16, where a processor has it,
 is chosen when a model is loaded. In fp32 only convolutions are packed; linear layers go to MKL as they are, which is
@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from tintype.errors import SettingsError
+from tintype.models import Attention
 from tintype.speed import native
 from tintype.speed.prepack import pack, unavailable, unpack
 
@@ -41,13 +42,13 @@ def set_profile(networks: Iterable[nn.Module], name: str) -> tuple[str, ...]:
     for network in networks:
         if name == "plain":
             unpack(network)
-            _by_kernels(network, wanted=False)
+            _attend(network, by_kernel=False)
             continue
         device, dtype = _place(network)
         obstacle = _obstacle(device, dtype)
         if obstacle is None:
             pack(network, linear=dtype != torch.float32)
-            _by_kernels(network, wanted=dtype == torch.bfloat16 and native.unavailable() is None)
+            _attend(network, by_kernel=dtype == torch.bfloat16 and native.unavailable() is None)
         else:
             told[obstacle] = None
     return tuple(told)
@@ -58,16 +59,15 @@ def attention_of(network: nn.Module) -> str:
     return "native" if any(vars(layer).get("attend") is native.attend for layer in network.modules()) else "torch"
 
 
-def _by_kernels(network: nn.Module, *, wanted: bool) -> None:
-    """Let our kernels compute what they can, or torch again. What somebody else has put into a seam stays."""
+def _attend(network: nn.Module, *, by_kernel: bool) -> None:
+    """Let the kernel compute attention, or torch again. What somebody else has put into the seam stays."""
     for layer in network.modules():
-        for kind, (seam, kernel) in native.SEAMS.items():
-            if isinstance(layer, kind):
-                found = vars(layer).get(seam)
-                if wanted and found is None:
-                    setattr(layer, seam, kernel)
-                elif not wanted and found is kernel:
-                    delattr(layer, seam)
+        if isinstance(layer, Attention):
+            found = vars(layer).get("attend")
+            if by_kernel and found is None:
+                layer.attend = native.attend
+            elif not by_kernel and found is native.attend:
+                del layer.attend
 
 
 def _obstacle(device: torch.device, dtype: torch.dtype) -> str | None:

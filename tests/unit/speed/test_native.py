@@ -1,11 +1,10 @@
-"""The kernels give what torch gives, as near to the truth, and are used for what they are for."""
+"""The kernel for attention gives what torch gives, as near to the truth, and is used for what it is for."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from tintype.models import Attention, attend_with
-from tintype.models.layers import NormSiLU, ResnetBlock
 from tintype.speed import attention_of, native
 from tintype.speed.profile import set_profile
 
@@ -63,6 +62,17 @@ def test_any_strides_and_any_number_of_threads():
 
 
 @needs_kernel
+def test_threads_of_its_own_give_the_same():
+    q, k, v = inputs(2, 3, 200, 150, 64)
+    expected, library = native.attend(q, k, v), native._library()
+    try:
+        library.tintype_use(None)
+        assert torch.equal(native.attend(q, k, v), expected)
+    finally:
+        library.tintype_use(native._team_of_torch())
+
+
+@needs_kernel
 def test_the_largest_scores_do_not_overflow():
     q, k, v = inputs(1, 1, 256, 256, 64, scale=1e4)
     assert native.attend(q, k, v).isfinite().all()
@@ -115,116 +125,13 @@ def test_what_somebody_else_put_into_the_seam_stays():
         assert vars(layer)["attend"] is F.scaled_dot_product_attention
 
 
-def channels_last(b, c, h, w, *, scale=1.0, shift=0.0):
-    x = torch.randn(b, c, h, w, generator=torch.Generator().manual_seed(c * h + w))
-    return (scale * x + shift).bfloat16().contiguous(memory_format=torch.channels_last)
-
-
-def norm(channels, groups):
-    layer = NormSiLU(groups, channels, 1e-5)
-    generator = torch.Generator().manual_seed(channels)
-    with torch.no_grad():
-        layer.weight.copy_(1 + 0.3 * torch.randn(channels, generator=generator))
-        layer.bias.copy_(0.3 * torch.randn(channels, generator=generator))
-    return layer.bfloat16().requires_grad_(False)
-
-
-def error(x, truth):
-    return (x.double() - truth).square().mean().sqrt()
-
-
-@needs_kernel
-@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.05, 9.0), (40.0, -3.0)], ids=str)
-@pytest.mark.parametrize(
-    ("shape", "groups"),
-    [
-        ((2, 320, 16, 16), 32),  # Stable Diffusion's
-        ((1, 128, 33, 21), 32),
-        ((3, 960, 5, 7), 32),
-        ((2, 64, 24, 24), 16),  # the box's
-        ((1, 24, 31, 37), 3),  # channels that fill no register
-        ((1, 7, 100, 51), 7),
-        ((1, 16_384, 1, 1), 32),
-    ],
-    ids=str,
-)
-def test_normalisation_and_silu_as_near_to_the_truth_as_torch(shape, groups, scale, shift):
-    x, layer = channels_last(*shape, scale=scale, shift=shift), norm(shape[1], groups)
-    given = groups, layer.weight, layer.bias, layer.eps
-    exact = F.group_norm(x.double(), groups, layer.weight.double(), layer.bias.double(), layer.eps)
-    truth = F.silu(exact)
-    before = x.clone()
-    ours = native.norm_silu(x, *given, False)
-    assert torch.equal(x, before) and ours.data_ptr() != x.data_ptr()
-    assert ours.dtype == torch.bfloat16 and ours.shape == x.shape
-    assert ours.is_contiguous(memory_format=torch.channels_last)
-    with torch.no_grad():
-        theirs = NormSiLU.compute(x, *given, False)
-    assert error(ours, truth) <= 1.02 * error(theirs, truth) + 1e-9
-    assert (ours.double() - truth).abs().max() <= 0.01 * truth.abs().max()
-
-    over = native.norm_silu(x, *given, True)
-    assert over.data_ptr() == x.data_ptr() and torch.equal(over, ours)
-
-
-@needs_kernel
-@pytest.mark.parametrize("place", [(0, 0, 0, 0), (1, 77, 9, 3)])
-def test_a_norm_hides_nothing(place):
-    x, layer = channels_last(2, 320, 16, 16), norm(320, 32)
-    x[place] = float("nan")
-    out = native.norm_silu(x, 32, layer.weight, layer.bias, layer.eps, False)
-    group = place[1] // 10
-    assert out[place[0], 10 * group : 10 * group + 10].isnan().all()
-    assert out.isnan().sum() == 10 * 256
-
-
-@needs_kernel
-def test_any_number_of_threads_gives_the_same():
-    x, layer = channels_last(2, 96, 33, 40), norm(96, 32)
-    given = 32, layer.weight, layer.bias, layer.eps, False
-    expected = native.norm_silu(x, *given)
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2, 7):
-            torch.set_num_threads(threads)
-            assert torch.equal(native.norm_silu(x, *given), expected)
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_other_maps_go_the_usual_way():
-    layer = norm(64, 32)
-    maps = channels_last(1, 64, 20, 20), channels_last(1, 64, 3, 3)
-    for x in (maps[0].contiguous(), maps[0].float(), maps[1]):
-        kind = layer.float() if x.dtype == torch.float32 else layer.bfloat16()
-        given = 32, kind.weight, kind.bias, kind.eps, False
-        assert torch.equal(native.norm_silu(x, *given), NormSiLU.compute(x, *given))
-    learnt = maps[0].clone().requires_grad_(True)
-    assert native.norm_silu(learnt, *given[:1], *(each.bfloat16() for each in given[1:3]), 1e-5, False).requires_grad
-
-
-@needs_kernel
-def test_a_block_of_the_fast_profile_has_it_and_the_plain_one_not():
-    block = ResnetBlock(64, 64, groups=32, eps=1e-5).bfloat16().eval()
-    x = channels_last(1, 64, 32, 32)
-    with torch.no_grad():
-        plain = block(x)
-        set_profile([block], "fast")
-        assert vars(block.norm1)["compute"] is native.norm_silu
-        quick = block(x)
-        set_profile([block], "plain")
-        assert "compute" not in vars(block.norm1)
-        assert torch.equal(plain, block(x))
-    assert torch.allclose(plain, quick, atol=0.02 * float(plain.abs().max()))
-
-
 def test_a_library_of_another_machine_is_told(monkeypatch, tmp_path):
-    path = tmp_path / "kernels.so"
+    path = tmp_path / "attention.so"
     monkeypatch.setattr(native, "LIBRARY", path)
     for cached in (native.unavailable, native._library):
         cached.cache_clear()
     try:
-        assert "were not built" in native.unavailable()
+        assert "was not built" in native.unavailable()
         path.write_bytes(b"not a library")
         native.unavailable.cache_clear()
         assert "cannot be loaded" in native.unavailable()
