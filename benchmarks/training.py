@@ -2,7 +2,7 @@
 
     python -m benchmarks.training [--steps 12] [--batch 32]
 
-Both learn to predict noise in random latents of 16 x 16 with random texts, one step of each in turn: the same network,
+Both learn to predict noise in random latents of 32 x 32 with random texts, one step of each in turn: the same network,
 AdamW, bf16 autocast where the processor has bf16. The plain loop is the usual one: channels-last, diffusers' own
 attention and add_noise, an optimizer as torch makes it. Ours is ``tintype.training.Training`` as ``tintype train`` runs
 it, with its average of weights, its clipping and its log. Needs diffusers (``make dev``). Nothing else should run
