@@ -35,7 +35,7 @@ SENTENCES = {  # why the curves are as they are; what was measured of it is prin
     "full, twice as many take twice as long. The decoder takes them one by one, so memory grows by the UNet's "
     "maps alone.",
     "size": "Convolutions and linear layers grow with the number of pixels, self-attention with its square: by side "
-    "the exponent is about 2 once maps are large. Small maps are bound by the calls themselves. Decoding bounds "
+    "the exponent nears 2 as maps grow. Small maps are bound by the calls themselves. Decoding bounds "
     "memory by tiles above 768.",
     "threads": "Matrix products share out up to the physical cores, normalisations are bound by memory before that; "
     "with more threads than cores they wait for each other.",
