@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py [--model FOLDER] [--full] [--runs 3]
 
-Without options the model in the box, whose pictures of 256 x 256 take about a second: everything is measured in a few
+Without options the model in the box, whose pictures of 256 x 256 take half a second: everything is measured in a few
 minutes. ``--full``: networks of Stable Diffusion 1.5's size with random weights, one call of the UNet instead of whole
 pictures. Prints a table and, where matplotlib is, draws the curves into ``results``. Nothing else should run meanwhile.
 """
