@@ -112,7 +112,7 @@ def test_shares_of_the_work_add_up(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("clip", "huge"), "no recipe 'huge'; there are small, large, tiny"),
+        (("clip", "huge"), "no recipe 'huge'; there are small, full, large, tiny"),
         (("clip", "tiny", "speed=3"), "no dial 'speed'"),
         (("clip", "tiny", "lr"), "expected KEY=VALUE"),
         (("clip", "tiny"), "No data in runs/tiny/pictures"),

@@ -30,7 +30,7 @@ train = typer.Typer(
     rich_markup_mode=None,
 )
 
-Recipe = Annotated[str, typer.Argument(help="small, large, or tiny for a minute's try.", metavar="RECIPE")]
+Recipe = Annotated[str, typer.Argument(help="small, full, large, or tiny for a minute's try.", metavar="RECIPE")]
 Changes = Annotated[
     list[str] | None,
     typer.Argument(

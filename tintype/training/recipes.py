@@ -22,6 +22,7 @@ from tintype.models import (
     presets,
     without_text,
 )
+from tintype.scenes import FULL as FULL_VOCABULARY
 from tintype.scenes import SMALL as SMALL_VOCABULARY
 from tintype.scenes import Vocabulary
 from tintype.training.growing import grown_config
@@ -240,6 +241,15 @@ SMALL = ChainRecipe(
 )
 """Pictures of 128x128, from nothing: where the model in the box began."""
 
+FULL = replace(
+    SMALL,
+    vocabulary=FULL_VOCABULARY,
+    pictures=32_000,
+    clip=replace(SMALL.clip, pictures=90_000),
+    denoiser=replace(SMALL.denoiser, pictures=150_000, cooldown=50_000),
+)
+"""The same for all that the painter can draw: what SMALL's compute makes of it is in docs/evaluation.md."""
+
 LARGE = replace(
     SMALL,
     size=256,
@@ -319,7 +329,7 @@ TINY = ChainRecipe(
     ),
 )
 
-CHAINS = {"small": SMALL, "large": LARGE, "tiny": TINY}
+CHAINS = {"small": SMALL, "full": FULL, "large": LARGE, "tiny": TINY}
 """The recipes by name."""
 
 LORAS = {
