@@ -1,8 +1,8 @@
 """Profiles: how fast a model is made, by name.
 
     plain   the weights as they are
-    fast    on a CPU, weights laid out once for oneDNN's kernels, feature maps channels-last; in bf16 attention by a
-            kernel of our own, where it was built and the processor has the instructions
+    fast    on a CPU, weights laid out once for oneDNN's kernels, feature maps channels-last, the autoencoder by strips;
+            in bf16 attention by a kernel of our own, where it was built and the processor has the instructions
 
 "fast" never changes what the networks compute in: that would lose bits of the weights. bf16, where a processor has it,
 is chosen when a model is loaded. In fp32 only convolutions are packed; linear layers go to MKL as they are, which is
@@ -19,6 +19,7 @@ from torch import nn
 from tintype.errors import SettingsError
 from tintype.models import Attention
 from tintype.speed import native
+from tintype.speed.by_strips import take_by_strips, take_whole
 from tintype.speed.prepack import pack, unavailable, unpack
 
 PROFILES = ("plain", "fast")
@@ -42,12 +43,14 @@ def set_profile(networks: Iterable[nn.Module], name: str) -> tuple[str, ...]:
     for network in networks:
         if name == "plain":
             unpack(network)
+            take_whole(network)
             _attend(network, by_kernel=False)
             continue
         device, dtype = _place(network)
         obstacle = _obstacle(device, dtype)
         if obstacle is None:
             pack(network, linear=dtype != torch.float32)
+            take_by_strips(network)
             _attend(network, by_kernel=dtype == torch.bfloat16 and native.unavailable() is None)
         else:
             told[obstacle] = None

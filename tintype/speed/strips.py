@@ -9,6 +9,7 @@ from math import ceil
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tintype.models.layers import Upsample
@@ -84,7 +85,12 @@ def bordered(x: Map, start: int, stop: int) -> tuple[Tensor, slice]:
 
 
 def put(out: Tensor | None, part: Tensor, start: int, height: int) -> Tensor:
-    """Write a strip into a map of ``height`` rows, which is made, in the strip's memory format, if it is None."""
+    """Write a strip into a map of ``height`` rows, which is made, in the strip's memory format, if it is None.
+
+    A strip that is all of the map becomes the map.
+    """
+    if out is None and part.shape[2] == height:
+        return part
     if out is None:
         nhwc = part.is_contiguous(memory_format=torch.channels_last) and not part.is_contiguous()
         b, c, _, w = part.shape
@@ -100,40 +106,46 @@ def put(out: Tensor | None, part: Tensor, start: int, height: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Normalization:
-    """Group normalisation by statistics of the whole picture, as x * scale + shift, both (b c 1 1)."""
+    """Group normalisation by statistics of the whole picture.
 
-    scale: Tensor
-    shift: Tensor
+    Once they are known for every channel, it is batch normalisation in evaluation, whose kernels read a strip once.
+    """
+
+    mean: Tensor  # (c), this and the others in at least fp32
+    variance: Tensor
+    weight: Tensor
+    bias: Tensor
+    eps: float
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(b c h w), any rows of the map -> the same, normalised."""
-        return torch.addcmul(self.shift, x, self.scale).to(x.dtype)
+        """(1 c h w), any rows of the map -> the same, normalised."""
+        return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, eps=self.eps)
 
 
 def normalization(norm: nn.GroupNorm, x: Map, budget: int) -> Normalization:
-    """Read a map once, and join the mean and the sum of squared deviations of its strips.
+    """Read the map of one picture once, and join the means and variances of each strip and channel to those of groups.
 
     Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979),
-    equation 2.1. Strips are summed up in at least fp32, and joined in fp64.
+    equation 2.1. Each is computed in at least fp32, and they are joined in fp64.
     """
-    _, channels, height, width = x.shape
-    counts, means, squares = [], [], []
+    b, channels, height, width = x.shape
+    assert b == 1
+    counts, means, variances = [], [], []
     for start, stop in strips(height, channels * width, budget):
         rows = x.rows(start, stop)
-        part = rows.to(torch.promote_types(rows.dtype, torch.float32))
-        part = part.unflatten(1, (norm.num_groups, -1)).flatten(2)  # (b c h w) -> (b g n)
-        mean = part.mean(dim=2, keepdim=True)
-        counts.append(part.shape[2])
-        means.append(mean.squeeze(2))
-        squares.append((part - mean).square_().sum(dim=2))
-    n = torch.tensor(counts, dtype=torch.float64)[:, None, None]  # (strips 1 1)
-    means, squares = torch.stack(means).cpu().double(), torch.stack(squares).cpu().double()  # (strips b g)
-    mean = (n * means).sum(0) / n.sum()  # (b g)
-    variance = (squares + n * (means - mean) ** 2).sum(0) / n.sum()
+        mean, variance = torch.batch_norm_update_stats(rows, None, None, 0.0)  # (c)
+        counts.append(rows.shape[2] * width)
+        means.append(mean)
+        variances.append(variance)
 
-    weight, bias = norm.weight.cpu().double(), norm.bias.cpu().double()  # (c)
-    mean, variance = (each.repeat_interleave(channels // norm.num_groups, dim=1) for each in (mean, variance))  # (b c)
-    scale = weight * (variance + norm.eps).rsqrt()
-    shift = bias - mean * scale
-    scale, shift = (each[:, :, None, None].to(part.device, part.dtype) for each in (scale, shift))
-    return Normalization(scale, shift)
+    n = torch.tensor(counts, dtype=torch.float64)[:, None, None]  # (strips 1 1)
+    n = n / (n.sum() * (channels // norm.num_groups))
+    means, variances = (torch.stack(each).cpu().double() for each in (means, variances))  # (strips c)
+    means, variances = (each.unflatten(1, (norm.num_groups, -1)) for each in (means, variances))  # (strips g c/g)
+    mean = (n * means).sum((0, 2), keepdim=True)  # (1 g 1)
+    variance = (n * (variances + (means - mean) ** 2)).sum((0, 2), keepdim=True)
+
+    kept = torch.promote_types(rows.dtype, torch.float32)
+    mean, variance = (each.expand(1, -1, channels // norm.num_groups).flatten() for each in (mean, variance))
+    mean, variance = (each.to(rows.device, kept) for each in (mean, variance))
+    return Normalization(mean, variance, norm.weight.to(kept), norm.bias.to(kept), norm.eps)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from tintype.errors import SettingsError
-from tintype.models.autoencoder import Autoencoder, DiagonalGaussian, Level, Middle, PlaceAttention
+from tintype.models.autoencoder import Autoencoder, Decoder, DiagonalGaussian, Encoder, Level, Middle, PlaceAttention
 from tintype.models.layers import ResnetBlock, Upsample, silu_of_fresh
 from tintype.speed.strips import Map, Normalization, Stored, Upsampled, bordered, normalization, put, strips
 
@@ -73,7 +73,21 @@ def decode(autoencoder: Autoencoder, latents: Tensor, tiling: Tiling | None) -> 
 @torch.no_grad()
 def encode_in_tiles(autoencoder: Autoencoder, pixels: Tensor, size: int) -> DiagonalGaussian:
     """``autoencoder.encode(pixels)``: (b 3 H W) -> a Gaussian over raw latents. No gradients."""
-    encoder, budget = autoencoder.encoder, size**2 * autoencoder.config.channels[0]
+    return autoencoder.posterior(encoder_by_strips(autoencoder.encoder, pixels, size))
+
+
+@torch.no_grad()
+def decode_in_tiles(autoencoder: Autoencoder, latents: Tensor, size: int) -> Tensor:
+    """``autoencoder.decode(latents)``: raw latents (b c h w) -> pixels (b 3 H W). No gradients."""
+    return decoder_by_strips(autoencoder.decoder, autoencoder.post_quant_conv(latents), size, lean=True)
+
+
+def encoder_by_strips(encoder: Encoder, pixels: Tensor, size: int) -> Tensor:
+    """``encoder(pixels)``, picture by picture: (b 3 H W) -> (b 2c h w). No gradients."""
+    return torch.cat([_encoded(encoder, each, size**2 * encoder.conv_in.out_channels) for each in pixels.split(1)])
+
+
+def _encoded(encoder: Encoder, pixels: Tensor, budget: int) -> Tensor:
     x = Stored(_convolve(encoder.conv_in, Stored(pixels), budget))
     for level in encoder.down:
         assert isinstance(level, Level)
@@ -81,22 +95,26 @@ def encode_in_tiles(autoencoder: Autoencoder, pixels: Tensor, size: int) -> Diag
         if level.resample is not None:
             x = Stored(_halve(level.resample, x, budget))
     x = _middle(encoder.mid, x, budget)
-    encoded = _convolve(encoder.conv_out, x, budget, normalization(encoder.norm_out, x, budget))
-    return autoencoder.posterior(encoded)
+    return _convolve(encoder.conv_out, x, budget, normalization(encoder.norm_out, x, budget))
 
 
-@torch.no_grad()
-def decode_in_tiles(autoencoder: Autoencoder, latents: Tensor, size: int) -> Tensor:
-    """``autoencoder.decode(latents)``: raw latents (b c h w) -> pixels (b 3 H W). No gradients."""
-    decoder, budget = autoencoder.decoder, size**2 * autoencoder.config.channels[0]
-    x: Map = Stored(autoencoder.post_quant_conv(latents))
-    x = _middle(decoder.mid, Stored(_convolve(decoder.conv_in, x, budget)), budget)
+def decoder_by_strips(decoder: Decoder, latents: Tensor, size: int, *, lean: bool) -> Tensor:
+    """``decoder(latents)``, picture by picture: (b c h w) -> (b 3 H W). No gradients.
+
+    ``lean``: what comes out of the last upsampling is not kept.
+    """
+    budget = size**2 * decoder.conv_out.in_channels
+    return torch.cat([_decoded(decoder, each, budget, lean) for each in latents.split(1)])
+
+
+def _decoded(decoder: Decoder, latents: Tensor, budget: int, lean: bool) -> Tensor:
+    x: Map = _middle(decoder.mid, Stored(_convolve(decoder.conv_in, Stored(latents), budget)), budget)
     for index, level in enumerate(decoder.up):
         assert isinstance(level, Level)
         x = _resnets(level, x, budget)
         if isinstance(level.resample, Upsample):
             x = Upsampled(level.resample, x.tensor)
-            if index < len(decoder.up) - 2:  # coarser levels have memory to spare, and their rows would cost time
+            if not lean or index < len(decoder.up) - 2:  # coarser levels have memory to spare; their rows cost time
                 x = Stored(_gather(x, budget))
     return _convolve(decoder.conv_out, x, budget, normalization(decoder.norm_out, x, budget))
 
