@@ -3,9 +3,10 @@
     nice -n 10 python -m benchmarks.claims.vocabulary
 
 The recipe "full" knows all that the painter can draw: 10 settings, 20 subjects, up to three of some, 3 styles. Its
-noise predictor is trained once; on the way a branch leaves it for every smaller count and cools down there, so that each of
-them is a training of its length whose last third cools down. The autoencoder begins as the box's. The judge reads what
-256 pictures a group show; what it misses is followed, as a power of the pictures seen, to where nobody has been yet.
+noise predictor is trained once; on the way a branch leaves it for every smaller count and cools down there, so that
+each of them is a training of its length whose last third cools down. The autoencoder begins as the box's. The judge
+reads what the pictures of each group show; what it misses is followed, as a power of the pictures seen, to where nobody
+has been yet.
 """
 
 from __future__ import annotations

@@ -290,13 +290,7 @@ TINY = ChainRecipe(
         cooldown=512,
         text=replace(presets.SMALL_TEXT, dim=64, num_layers=2, num_heads=2, mlp_dim=128, projection_dim=64),
         image=replace(
-            presets.SMALL_IMAGE,
-            image_size=64,
-            dim=64,
-            num_layers=2,
-            num_heads=2,
-            mlp_dim=128,
-            projection_dim=64,
+            presets.SMALL_IMAGE, image_size=64, dim=64, num_layers=2, num_heads=2, mlp_dim=128, projection_dim=64
         ),
     ),
     autoencoder=replace(
