@@ -142,7 +142,7 @@ def plot(results: Results, path: Path) -> None:
             axes.axhline(BARS[name], color="#a40000", linestyle=":", linewidth=1)
         axes.set_title(name, fontsize=10)
         axes.set_xscale("log")
-        axes.set_ylim(0, 105)
+        axes.set_ylim(0, 110)
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("pictures seen by the noise predictor")
     figure.supylabel("shown, % of what the judge reads from drawn scenes")
