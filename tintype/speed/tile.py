@@ -56,14 +56,14 @@ class Tiling:
 
 
 def encode(autoencoder: Autoencoder, pixels: Tensor, tiling: Tiling | None) -> DiagonalGaussian:
-    """``autoencoder.encode(pixels)``, in tiles where the picture is large. Without a tiling, always whole."""
+    """``autoencoder.encode(pixels)``, in tiles where the picture is large and there is a tiling."""
     if tiling is None or not tiling.takes(*pixels.shape[2:]):
         return autoencoder.encode(pixels)
     return encode_in_tiles(autoencoder, pixels, tiling.size)
 
 
 def decode(autoencoder: Autoencoder, latents: Tensor, tiling: Tiling | None) -> Tensor:
-    """``autoencoder.decode(latents)``, in tiles where the picture is large. Without a tiling, always whole."""
+    """``autoencoder.decode(latents)``, in tiles where the picture is large and there is a tiling."""
     height, width = (side * autoencoder.factor for side in latents.shape[2:])
     if tiling is None or not tiling.takes(height, width):
         return autoencoder.decode(latents)
