@@ -66,10 +66,15 @@ def ground(folder: Path) -> Chain:
     list(shared.draw_pictures())
     shared.tokenizer()
     folder.mkdir(parents=True, exist_ok=True)
-    for made in ("pictures", "tokenizer"):
-        if not (folder / made).is_symlink():
-            (folder / made).symlink_to((shared.folder / made).resolve())
+    share(shared.folder, folder, "pictures", "tokenizer")
     return Chain(RECIPE, folder)
+
+
+def share(run: Path, other: Path, *stages: str) -> None:
+    """Let another run's folder have these stages of a run, without a copy."""
+    for stage in stages:
+        if not (other / stage).is_symlink():
+            (other / stage).symlink_to(run.resolve() / stage)
 
 
 def unseen(count: int, series: int = 0) -> list[Scene]:

@@ -24,6 +24,7 @@ from benchmarks.claims.ground import (
     pictures_by,
     print_table,
     seconds_of,
+    share,
     unseen,
 )
 from tintype.evaluation.fidelity import asked_for, chance, right
@@ -56,9 +57,7 @@ def with_text(chain: Chain, text: str, length: float) -> Chain:
     """A run beside the chain's, on the same pictures and latents, whose CLIP has this text tower."""
     folder = chain.folder / f"text {text}"
     folder.mkdir(exist_ok=True)
-    for stage in ("pictures", "tokenizer", "autoencoder", "latents"):
-        if not (folder / stage).is_symlink():
-            (folder / stage).symlink_to(chain.folder.resolve() / stage)
+    share(chain.folder, folder, "pictures", "tokenizer", "autoencoder", "latents")
     pictures = int(CLIP_SEEN * length)
     recipe = replace(
         chain.recipe.clip,

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.claims.ground import Results, arguments, print_table
+from benchmarks.claims.ground import Results, arguments, print_table, share
 from tintype.checkpoints.load import BOX
 from tintype.evaluation.examined import Curriculum, Examined
 from tintype.evaluation.fidelity import ALL, fidelity_figures
@@ -66,8 +66,7 @@ def trained(chain: Chain, length: float) -> Iterator[tuple[int, Chain]]:
         if not branch.folder.exists():
             list(chain.denoiser_training(replace(recipe, pictures=begin, cooldown=0)))
             branch.folder.mkdir()
-            for stage in ("pictures", "tokenizer", "clip", "autoencoder", "latents"):
-                (branch.folder / stage).symlink_to(chain.folder.resolve() / stage)
+            share(chain.folder, branch.folder, "pictures", "tokenizer", "clip", "autoencoder", "latents")
             shutil.copytree(chain.folder / "denoiser", branch.folder / "denoiser")
         list(branch.denoiser_training(replace(recipe, pictures=count, cooldown=count - begin)))
         yield count, branch
