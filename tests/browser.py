@@ -87,11 +87,22 @@ class Browser:
         self._ask("/actions", actions=[{"type": "key", "id": "keys", "actions": down + up}])
 
     def screenshot(self, place: Path, whole: bool = False) -> None:
-        options: dict[str, Any] = {"format": "png", "captureBeyondViewport": whole}
+        """A PNG of the window; ``whole``: the window as high as the page, which it stays.
+
+        After a change of size Chromium may wait for a frame, which a page at rest does not draw: it is kept busy.
+        """
         if whole:
-            size = self.devtools("Page.getLayoutMetrics")["cssContentSize"]
-            options["clip"] = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        place.write_bytes(base64.b64decode(self.devtools("Page.captureScreenshot", **options)["data"]))
+            width, height = self.run("return [innerWidth, Math.ceil(document.documentElement.scrollHeight)]")
+            self.devtools(
+                "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
+            )
+        self.run(
+            "let on = false; window.busy = setInterval(() => {"
+            "document.documentElement.style.outline = (on = !on) ? '1px solid transparent' : ''}, 20)"
+        )
+        picture = self.devtools("Page.captureScreenshot", format="png")["data"]
+        self.run("clearInterval(window.busy); document.documentElement.style.outline = ''")
+        place.write_bytes(base64.b64decode(picture))
 
     def complaints(self) -> list[str]:
         """What the console has said since it was last asked, errors and warnings."""
