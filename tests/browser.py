@@ -93,9 +93,8 @@ class Browser:
         """
         if whole:
             width, height = self.run("return [innerWidth, Math.ceil(document.documentElement.scrollHeight)]")
-            self.devtools(
-                "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
-            )
+            metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+            self.devtools("Emulation.setDeviceMetricsOverride", **metrics)
         self.run(
             "let on = false; window.busy = setInterval(() => {"
             "document.documentElement.style.outline = (on = !on) ? '1px solid transparent' : ''}, 20)"
