@@ -5,17 +5,19 @@
 Both learn to predict noise in random latents of 32 x 32 with random texts, one step of each in turn: the same network,
 AdamW, bf16 autocast where the processor has bf16. The plain loop is the usual one: channels-last, diffusers' own
 attention and add_noise, an optimizer as torch makes it. Ours is ``tintype.training.Training`` as ``tintype train`` runs
-it, with its average of weights, its clipping and its log. Needs diffusers (``make dev``). Nothing else should run
-meanwhile.
+it, with its average of weights, its clipping and its log, in a process that keeps what it frees. Each has a process of
+its own. Needs diffusers (``make dev``). Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from tintype.checkpoints.configs import write_unet
 from tintype.checkpoints.load import has_bf16
 from tintype.diffusion import Schedule
 from tintype.models import UNet
+from tintype.speed.memory import keep_freed_memory
 from tintype.training.draws import Draw
 from tintype.training.loop import Training
 from tintype.training.recipes import LARGE
@@ -72,6 +75,7 @@ class NoWords:
 
 def ours(batch: int) -> Iterator[None]:
     """Each next() is a step."""
+    keep_freed_memory()
     torch.manual_seed(0)
     schedule = Schedule.scaled_linear(prediction=RECIPE.prediction, spacing="trailing", sampler="ddim")
     recipe = replace(RECIPE, batch_size=batch, pictures=10**9, save_every=10**9)
@@ -105,20 +109,46 @@ def plain(batch: int) -> Iterator[None]:
         yield
 
 
+LOOPS = {"Tintype": ours, "diffusers' UNet, plain loop": plain}
+
+
+def serve(name: str, batch: int) -> None:
+    """A step, and its seconds as a line, for each line that is read."""
+    loop = LOOPS[name](batch)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        next(loop)
+        print(time.perf_counter() - start, flush=True)
+
+
+def begun(name: str, batch: int) -> Callable[[], float]:
+    """A process that takes a step at each call; the seconds that it took."""
+    command = [sys.executable, "-m", "benchmarks.training", "--batch", str(batch), "--serve", name]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def step() -> float:
+        assert process.stdin is not None and process.stdout is not None
+        print("step", file=process.stdin, flush=True)
+        return float(process.stdout.readline())
+
+    return step
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=12, help="of each, after one that does not count")
+    parser.add_argument("--steps", type=int, default=12, help="of each, after two that do not count")
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--serve", choices=LOOPS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    loops = {"Tintype": ours(arguments.batch), "diffusers' UNet, plain loop": plain(arguments.batch)}
+    if arguments.serve:
+        return serve(arguments.serve, arguments.batch)
+    loops = {name: begun(name, arguments.batch) for name in LOOPS}
     rates: dict[str, list[float]] = {name: [] for name in loops}
-    for loop in loops.values():
-        next(loop)
+    for step in loops.values():
+        step(), step()
     for _ in range(arguments.steps):  # in turn, since a machine's pace changes
-        for name, loop in loops.items():
-            start = time.perf_counter()
-            next(loop)
-            rates[name].append(arguments.batch / (time.perf_counter() - start))
+        for name, step in loops.items():
+            rates[name].append(arguments.batch / step())
         print("  ".join(f"{name}: {each[-1]:.1f}" for name, each in rates.items()) + " pictures/s", flush=True)
     from tintype.cli.bench import processor
 
@@ -138,6 +168,7 @@ def main() -> None:
     place = RESULTS / f"{time.strftime('%Y-%m-%d')}-training-{torch.backends.cpu.get_cpu_capability().lower()}.md"
     place.write_text("\n".join(lines) + "\n")
     print(place)
+    return None
 
 
 if __name__ == "__main__":

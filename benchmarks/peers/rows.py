@@ -37,7 +37,11 @@ def noise(batch: int, size: int, dtype: torch.dtype = torch.float32) -> torch.Te
 
 
 def tintype(folder: Path, size: int, speed: str) -> Row:
+    """As the command line has it: freed memory is kept."""
     import tintype
+    from tintype.speed.memory import keep_freed_memory
+
+    keep_freed_memory()
 
     sd = tintype.load(folder).speed(speed)
     with sd.turn():

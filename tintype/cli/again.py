@@ -41,11 +41,13 @@ def again(
     from tintype.cli.draw import device_named, dtype_named, watch
     from tintype.pipeline.outputs import output_place
     from tintype.pipeline.provenance import save_picture
+    from tintype.speed.memory import keep_freed_memory
 
     start = time.perf_counter()
     preview = chosen_preview(preview)
     output_place(output, "picture")
     _set_threads(picture, threads)
+    keep_freed_memory()
     repeated = tintype.again(
         picture,
         model=model,

@@ -212,16 +212,20 @@ def load_model(
     dtype: str | None,
     threads: int | None,
     speed: str = AUTO,
+    stays: bool = False,
     **options: Any,
 ) -> "StableDiffusion":
     """The model that a command's options ask for; its hash is computed from now on, for the pictures that it draws.
 
-    ``options``: those of ``tintype.load``.
+    ``options``: those of ``tintype.load``. ``stays``: the process waits for more to do, and gives freed memory back.
     """
     import tintype
     from tintype.speed import best_profile
+    from tintype.speed.memory import keep_freed_memory
 
     set_threads(threads)
+    if not stays:
+        keep_freed_memory()
     place, precision = device_named(device), dtype_named(dtype)
     sd = tintype.load(model, device=place, dtype=precision, progress=say_download(), **options)
     if sd.origin is not None:

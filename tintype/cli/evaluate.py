@@ -52,10 +52,12 @@ def evaluate(
 ) -> None:
     """Measure a model: autoencoder, CLIP, denoiser, and whether its pictures show what the words say."""
     from tintype.evaluation import FAST, THOROUGH, Effort, Evaluation, add_to_card, examine, write_page
+    from tintype.speed.memory import keep_freed_memory
 
     if output is not None and output.suffix not in (".html", ".md"):
         raise SettingsError(f"{output.name}: a report is written as .html or .md.")
     set_threads(threads)
+    keep_freed_memory()
     effort = Effort.of(pictures) if pictures is not None else FAST if fast else THOROUGH
     examined = examine(model)
     if card and examined.folder is None:

@@ -38,7 +38,7 @@ def studio(
             raise
         raise MissingExtraError(f'The studio needs {error.name}: pip install "tintype[studio]".') from error
 
-    sd = load_model(model, device, dtype, threads)
+    sd = load_model(model, device, dtype, threads, stays=True)
     for notice in sd.notices:
         say(notice)
 

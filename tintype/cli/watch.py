@@ -70,8 +70,10 @@ def watch(what: str, training: Training, watchers: list[Watcher]) -> None:
 
     Of several processes the first one looks and writes, while the others wait.
     """
+    from tintype.speed.memory import keep_freed_memory
     from tintype.training.watching import watched
 
+    keep_freed_memory()
     stopping = stop_on_interrupt if training.group.alone else stop_together
     with stopping(training), _display(what, training) as display:
         for progress in watched(training, watchers if training.group.is_first else []):
