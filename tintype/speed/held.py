@@ -19,10 +19,12 @@ class Held(nn.Module):
 
     Attributes:
         plain: the class of the layer when its weights lie as usual.
+        own: what the class adds to the layer.
         held: the weights in the other form; None where the parameter still has them.
     """
 
     plain: ClassVar[type[nn.Module]]
+    own: ClassVar[tuple[str, ...]] = ("held", "size")
     held: Tensor | None
 
     def restored(self) -> Tensor:
@@ -73,7 +75,7 @@ class Held(nn.Module):
         memo[id(self.stub)] = nn.Parameter(self.dense().clone(), self.stub.requires_grad)
         layer = self.plain.__new__(self.plain)
         memo[id(self)] = layer
-        own = {name: value for name, value in vars(self).items() if name not in ("held", "size")}
+        own = {name: value for name, value in vars(self).items() if name not in self.own}
         vars(layer).update(copy.deepcopy(own, memo))
         return layer
 
@@ -81,9 +83,9 @@ class Held(nn.Module):
 def make_plain(layer: Held) -> None:
     """The layer as it was, bit for bit."""
     layer.stub.data = layer.dense()
-    layer.__class__ = layer.plain  # pyright: ignore[reportAttributeAccessIssue]
-    for name in ("held", "size"):
+    for name in layer.own:
         vars(layer).pop(name, None)
+    layer.__class__ = layer.plain  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def bytes_of(network: nn.Module) -> int:

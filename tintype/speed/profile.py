@@ -1,8 +1,9 @@
 """Profiles: how fast a model is made, by name.
 
     plain   the weights as they are
-    fast    on a CPU, weights laid out once for oneDNN's kernels, feature maps channels-last, the autoencoder by strips;
-            in bf16 attention by a kernel of our own, where it was built and the processor has the instructions
+    fast    on a CPU, weights laid out once for oneDNN's kernels, feature maps channels-last, the autoencoder by strips,
+            enlarging and smoothing at once; in bf16 attention by a kernel of our own, where it was built and the
+            processor has the instructions
 
 "fast" never changes what the networks compute in: that would lose bits of the weights. bf16, where a processor has it,
 is chosen when a model is loaded. In fp32 only convolutions are packed; linear layers go to MKL as they are, which is
@@ -20,6 +21,7 @@ from tintype.errors import SettingsError
 from tintype.models import Attention
 from tintype.speed import native
 from tintype.speed.by_strips import take_by_strips, take_whole
+from tintype.speed.enlarge import enlarge_at_once, enlarge_first
 from tintype.speed.prepack import pack, unavailable, unpack
 
 PROFILES = ("plain", "fast")
@@ -44,11 +46,13 @@ def set_profile(networks: Iterable[nn.Module], name: str) -> tuple[str, ...]:
         if name == "plain":
             unpack(network)
             take_whole(network)
+            enlarge_first(network)
             _attend(network, by_kernel=False)
             continue
         device, dtype = _place(network)
         obstacle = _obstacle(device, dtype)
         if obstacle is None:
+            enlarge_at_once(network, pack=True)  # before others take its layers
             pack(network, linear=dtype != torch.float32)
             take_by_strips(network)
             _attend(network, by_kernel=dtype == torch.bfloat16 and native.unavailable() is None)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tintype.checkpoints.load import has_bf16
 from tintype.errors import SettingsError
 from tintype.models import attend_by_matmul, attend_with
+from tintype.speed.enlarge import enlarging_at_once
 from tintype.training.draws import Draw
 from tintype.training.memory import checkpointed
 from tintype.training.processes import Cell, Processes
@@ -104,6 +105,7 @@ class Gradient:
         network, device = self.task.network, self.group.device
         with ExitStack() as stack:
             stack.enter_context(attend_with(network, attend_by_matmul))
+            stack.enter_context(enlarging_at_once(network))
             if self.recipe.checkpointing:
                 stack.enter_context(checkpointed(network))
             half = self.dtype is not torch.float32
