@@ -102,7 +102,7 @@ def enlarge_first(network: nn.Module) -> None:
     """Every `Upsample` plain again. Packed weights are for `unpack`."""
     for module in network.modules():
         if isinstance(module, UpsampleAtOnce):
-            module.__class__ = Upsample
+            module.__class__ = Upsample  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @contextmanager
