@@ -8,8 +8,10 @@ same as a convolutional layer?", arXiv 1609.07009). The result is the same sum, 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import product
 
 import torch
@@ -96,6 +98,20 @@ def enlarge_at_once(network: nn.Module, *, pack: bool) -> None:
             if pack and type(module.conv) is nn.Conv2d and weight is not None and weight.device.type == "cpu":
                 vars(module.conv).update(held=None, size=None)
                 module.conv.__class__ = JoinedConv2d
+
+
+@cache
+def has_kernel(dtype: torch.dtype) -> bool:
+    """Whether this torch and this processor compute with joined weights that are laid out. Private operators: tried."""
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            plain, x = Upsample(16).to(dtype), torch.randn(1, 16, 5, 3).to(dtype)
+            quick = copy.deepcopy(plain)
+            enlarge_at_once(quick, pack=True)
+            found, wanted = quick(x, (10, 6)), plain(x, (10, 6))
+            return torch.allclose(found, wanted, rtol=0, atol=32 * torch.finfo(dtype).eps)
+    except (AttributeError, RuntimeError, TypeError):  # not there, not on this processor, other arguments
+        return False
 
 
 def enlarge_first(network: nn.Module) -> None:

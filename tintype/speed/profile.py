@@ -21,7 +21,7 @@ from tintype.errors import SettingsError
 from tintype.models import Attention
 from tintype.speed import native
 from tintype.speed.by_strips import take_by_strips, take_whole
-from tintype.speed.enlarge import enlarge_at_once, enlarge_first
+from tintype.speed.enlarge import enlarge_at_once, enlarge_first, has_kernel
 from tintype.speed.prepack import pack, unavailable, unpack
 
 PROFILES = ("plain", "fast")
@@ -52,7 +52,8 @@ def set_profile(networks: Iterable[nn.Module], name: str) -> tuple[str, ...]:
         device, dtype = _place(network)
         obstacle = _obstacle(device, dtype)
         if obstacle is None:
-            enlarge_at_once(network, pack=True)  # before others take its layers
+            if has_kernel(dtype):
+                enlarge_at_once(network, pack=True)  # before others take its layers
             pack(network, linear=dtype != torch.float32)
             take_by_strips(network)
             _attend(network, by_kernel=dtype == torch.bfloat16 and native.unavailable() is None)

@@ -12,6 +12,7 @@ from tests.unit.speed.peak_memory import autoencoder
 from tintype.models import UNet
 from tintype.models.layers import Upsample
 from tintype.models.presets import SMALL_UNET
+from tintype.speed import enlarge, set_profile
 from tintype.speed.enlarge import JoinedConv2d, UpsampleAtOnce, enlarge_at_once, enlarging_at_once, joined
 from tintype.speed.prepack import PackedConv2d, pack, unavailable, unpack
 from tintype.types import Conditioning
@@ -147,6 +148,20 @@ def test_half_precision_of_a_unet():
         (each(x, t, each.prepare(Conditioning(context))) - wanted).pow(2).mean().sqrt() for each in (quick, plain)
     )
     assert 0 < ours < 1.2 * theirs
+
+
+@packing
+def test_without_the_operator_it_is_left_plain(monkeypatch):
+    enlarge.has_kernel.cache_clear()
+    assert enlarge.has_kernel(torch.float32)
+    monkeypatch.setattr(enlarge, "SHARES", enlarge.SHARES.flip(1))  # as a torch would that turns weights round
+    enlarge.has_kernel.cache_clear()
+    assert not enlarge.has_kernel(torch.float32)
+    model = autoencoder((8, 8, 16, 16), groups=4)
+    assert set_profile([model], "fast") == ()
+    kinds = [type(module) for module in model.modules()]
+    assert UpsampleAtOnce not in kinds and PackedConv2d in kinds
+    enlarge.has_kernel.cache_clear()
 
 
 @packing
