@@ -34,9 +34,9 @@ SENTENCES = {  # why the curves are as they are; what was measured of it is prin
     "batch": "Pictures of a batch share what is done once per call, which a small model feels; when the processor is "
     "full, twice as many take twice as long. The decoder takes them one by one, so memory grows by the UNet's "
     "maps alone.",
-    "size": "Convolutions and linear layers grow with the number of pixels, by side with its square; self-attention with "
-    "the fourth power, which large maps feel. Small maps are bound by the calls themselves. Decoding bounds memory by "
-    "tiles above 768.",
+    "size": "Convolutions and linear layers grow with the number of pixels, by side with its square; self-attention "
+    "with the fourth power, which large maps feel. Small maps are bound by the calls themselves. Decoding bounds "
+    "memory by tiles above 768.",
     "threads": "Matrix products share out up to the physical cores, normalisations are bound by memory before that; "
     "with more threads than cores they wait for each other.",
 }
