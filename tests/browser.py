@@ -54,8 +54,7 @@ class Browser:
         self._ask("/url", url=address)
 
     def resize(self, width: int, height: int = 900, dark: bool = False) -> None:
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-        self.devtools("Emulation.setDeviceMetricsOverride", **metrics)
+        self._set_size(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.devtools("Emulation.setEmulatedMedia", features=[scheme])
 
@@ -93,8 +92,7 @@ class Browser:
         """
         if whole:
             width, height = self.run("return [innerWidth, Math.ceil(document.documentElement.scrollHeight)]")
-            metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-            self.devtools("Emulation.setDeviceMetricsOverride", **metrics)
+            self._set_size(width, height)
         self.run(
             "let on = false; window.busy = setInterval(() => {"
             "document.documentElement.style.outline = (on = !on) ? '1px solid transparent' : ''}, 20)"
@@ -107,6 +105,10 @@ class Browser:
         """What the console has said since it was last asked, errors and warnings."""
         entries = self._ask("/se/log", type="browser")
         return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
+
+    def _set_size(self, width: int, height: int) -> None:
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.devtools("Emulation.setDeviceMetricsOverride", **metrics)
 
     def _find(self, selector: str) -> str:
         found = self._ask("/element", using="css selector", value=selector)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tintype.models.autoencoder import Decoder, Encoder
+from tintype.speed.held import become
 from tintype.speed.tile import decoder_by_strips, encoder_by_strips
 
 SIZE = 256
@@ -44,15 +45,9 @@ KINDS: tuple[tuple[type[nn.Module], type[nn.Module]], ...] = ((Encoder, EncoderB
 
 def take_by_strips(network: nn.Module) -> None:
     """The halves of an autoencoder, where the network is one, by strips from now on."""
-    _become(network, dict(KINDS))
+    become(network, dict(KINDS))
 
 
 def take_whole(network: nn.Module) -> None:
     """The halves plain again."""
-    _become(network, {by_strips: plain for plain, by_strips in KINDS})
-
-
-def _become(network: nn.Module, kinds: dict[type[nn.Module], type[nn.Module]]) -> None:
-    for module in network.modules():
-        if type(module) in kinds:
-            module.__class__ = kinds[type(module)]  # pyright: ignore[reportAttributeAccessIssue]
+    become(network, {by_strips: plain for plain, by_strips in KINDS})

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tintype.models.layers import Upsample
+from tintype.speed.held import become
 from tintype.speed.prepack import Packed
 
 
@@ -55,7 +56,7 @@ class JoinedConv2d(Packed, nn.Conv2d):
         self.packed = torch.ops.mkldnn._reorder_convolution_transpose_weight(
             joined(weight).contiguous(), (1, 1), (0, 0), (2, 2), (1, 1), 1, size
         )
-        return weight
+        return weight  # what is held: sums cannot be taken apart again
 
     def enlarged(self, x: Tensor) -> Tensor | None:
         """(b c h w) -> (b c 2h 2w), channels-last; None where packed weights cannot be used on ``x``."""
@@ -91,9 +92,9 @@ def _is_touched(conv: nn.Conv2d) -> bool:
 
 def enlarge_at_once(network: nn.Module, *, pack: bool) -> None:
     """Every `Upsample` of a network at once from now on; ``pack``: with joined weights that are laid out and kept."""
+    become(network, {Upsample: UpsampleAtOnce})
     for module in network.modules():
-        if isinstance(module, Upsample):
-            module.__class__ = UpsampleAtOnce
+        if isinstance(module, UpsampleAtOnce):
             weight = module.conv._parameters.get("weight")
             if pack and type(module.conv) is nn.Conv2d and weight is not None and weight.device.type == "cpu":
                 vars(module.conv).update(held=None, size=None)
@@ -116,9 +117,7 @@ def has_kernel(dtype: torch.dtype) -> bool:
 
 def enlarge_first(network: nn.Module) -> None:
     """Every `Upsample` plain again. Packed weights are for `unpack`."""
-    for module in network.modules():
-        if isinstance(module, UpsampleAtOnce):
-            module.__class__ = Upsample  # pyright: ignore[reportAttributeAccessIssue]
+    become(network, {UpsampleAtOnce: Upsample})
 
 
 @contextmanager

@@ -8,6 +8,7 @@ loading, ``.to`` and ``.train`` find what they expect. Copies and saved states h
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -86,6 +87,13 @@ def make_plain(layer: Held) -> None:
     for name in layer.own:
         vars(layer).pop(name, None)
     layer.__class__ = layer.plain  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def become(network: nn.Module, kinds: Mapping[type[nn.Module], type[nn.Module]]) -> None:
+    """Give every module of one of these classes the other class, which has the same state."""
+    for module in network.modules():
+        if type(module) in kinds:
+            module.__class__ = kinds[type(module)]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def bytes_of(network: nn.Module) -> int:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.unit.speed.peak_memory import autoencoder
+from tests.unit.speed.test_prepack import close
 from tintype.models import UNet
 from tintype.models.layers import Upsample
 from tintype.models.presets import SMALL_UNET
@@ -25,10 +26,6 @@ SIZES = [(1, 1), (1, 6), (5, 3), (8, 8)]
 def layer(channels: int = 6) -> Upsample:
     torch.manual_seed(0)
     return Upsample(channels)
-
-
-def close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return bool((a - b).abs().max() <= 1e-5 * b.abs().max())
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -133,7 +130,7 @@ def test_a_gradient_through_packed_weights_makes_them_plain():
 
 @torch.no_grad()
 def test_half_precision_of_a_unet():
-    """Sums of weights are rounded once more. In a network the errors of four such layers are few among the others."""
+    """Sums of weights are rounded once more. In a network such layers are few among the others."""
     torch.manual_seed(0)
     wide = UNet(SMALL_UNET).eval()
     plain, quick = copy.deepcopy(wide).bfloat16(), copy.deepcopy(wide).bfloat16()
