@@ -57,7 +57,7 @@ format: $(VENV)/.dev
 	$(run) ruff format
 
 # Stamps: what was installed stays until its list changes, and then nothing but a look at two dates stands before the work.
-$(VENV)/.core: pyproject.toml constraints.txt hatch_build.py tintype/speed/attention.c
+$(VENV)/.core: pyproject.toml constraints.txt hatch_build.py $(wildcard tintype/speed/*.[ch])
 	@scripts/setup core
 
 $(VENV)/.dev: $(VENV)/.core

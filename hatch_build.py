@@ -1,6 +1,6 @@
-"""Builds what is not Python: the kernel of ``tintype/speed``, where there is a C compiler and an x86-64 processor.
+"""Builds what is not Python: the kernels of ``tintype/speed``, where there is a C compiler and an x86-64 processor.
 
-Without them the package is complete all the same: torch computes attention then.
+Without them the package is complete all the same: torch computes what they would.
 """
 
 import os
@@ -13,7 +13,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE, LIBRARY = Path("tintype/speed/attention.c"), Path("tintype/speed/attention.so")
+FOLDER = Path("tintype/speed")
+LIBRARY = FOLDER / "libtintype.so"
 FLAGS = ("-std=c11", "-O3", "-fPIC", "-shared", "-pthread")
 
 
@@ -30,10 +31,11 @@ class KernelHook(BuildHookInterface):
         if compiler is None or platform.machine() not in ("x86_64", "AMD64") or sys.platform == "win32":
             return
         beside = library.with_suffix(".building")
-        command = [compiler, *FLAGS, "-o", str(beside), str(root / SOURCE), "-lm"]
+        sources = sorted(str(path) for path in (root / FOLDER).glob("*.c"))
+        command = [compiler, *FLAGS, "-o", str(beside), *sources, "-lm"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            self.app.display_warning(f"Attention will be torch's, since the kernel did not compile: {done.stderr}")
+            self.app.display_warning(f"Only torch will compute, since the kernels did not compile: {done.stderr}")
             beside.unlink(missing_ok=True)
             return
         beside.replace(library)

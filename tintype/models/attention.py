@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tintype.models.layers import GroupNorm
+
 KeyValue = tuple[Tensor, Tensor]
 """Keys and values split into heads, each (b heads s d)."""
 
@@ -92,8 +94,12 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.up(x).chunk(2, dim=-1)
-        return self.down(value * F.gelu(gate))
+        return self.down(self.gated(self.up(x)))
+
+    def gated(self, both: Tensor) -> Tensor:
+        """Values times GELU of their gates, (b n 8*dim) -> (b n 4*dim)."""
+        value, gate = both.chunk(2, dim=-1)
+        return value * F.gelu(gate)
 
 
 class TransformerBlock(nn.Module):
@@ -129,7 +135,7 @@ class SpatialTransformer(nn.Module):
 
     def __init__(self, channels: int, context_dim: int | None, *, num_heads: int, depth: int, groups: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.norm = GroupNorm(groups, channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels)
         self.blocks = nn.ModuleList(TransformerBlock(channels, context_dim, num_heads) for _ in range(depth))
         self.proj_out = nn.Linear(channels, channels)

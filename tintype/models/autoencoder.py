@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tintype.models.attention import Attention
 from tintype.models.configs import AutoencoderConfig
-from tintype.models.layers import AsymmetricDownsample, ResnetBlock, Upsample, silu_of_fresh
+from tintype.models.layers import AsymmetricDownsample, GroupNorm, ResnetBlock, Upsample
 
 NORM_EPS = 1e-6
 
@@ -44,7 +44,7 @@ class PlaceAttention(nn.Module):
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups, channels, NORM_EPS)
+        self.norm = GroupNorm(groups, channels, NORM_EPS)
         self.attention = Attention(channels, num_heads=1, qkv_bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,14 +100,14 @@ class Encoder(nn.Module):
             for i, width in enumerate(channels)
         )
         self.mid = Middle(channels[-1], groups)
-        self.norm_out = nn.GroupNorm(groups, channels[-1], NORM_EPS)
+        self.norm_out = GroupNorm(groups, channels[-1], NORM_EPS)
         self.conv_out = nn.Conv2d(channels[-1], 2 * config.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
         for level in self.down:
             x = level(x)
-        return self.conv_out(silu_of_fresh(self.norm_out(self.mid(x))))
+        return self.conv_out(self.norm_out.then_silu(self.mid(x)))
 
 
 class Decoder(nn.Module):
@@ -128,14 +128,14 @@ class Decoder(nn.Module):
             )
             for i, width in enumerate(channels)
         )
-        self.norm_out = nn.GroupNorm(groups, channels[-1], NORM_EPS)
+        self.norm_out = GroupNorm(groups, channels[-1], NORM_EPS)
         self.conv_out = nn.Conv2d(channels[-1], config.out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.mid(self.conv_in(x))
         for level in self.up:
             x = level(x)
-        return self.conv_out(silu_of_fresh(self.norm_out(x)))
+        return self.conv_out(self.norm_out.then_silu(x))
 
 
 class Autoencoder(nn.Module):

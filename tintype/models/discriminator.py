@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from tintype.models.layers import GroupNorm
+
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
@@ -44,4 +46,4 @@ class PatchDiscriminator(nn.Module):
 
 def _normed(before: int, after: int, groups: int, *, stride: int) -> list[nn.Module]:
     conv = nn.Conv2d(before, after, 4, stride=stride, padding=1, bias=False)
-    return [conv, nn.GroupNorm(groups, after), nn.LeakyReLU(0.2)]
+    return [conv, GroupNorm(groups, after), nn.LeakyReLU(0.2)]

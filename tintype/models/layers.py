@@ -40,6 +40,14 @@ def silu_of_fresh(x: Tensor) -> Tensor:
     return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
+class GroupNorm(nn.GroupNorm):
+    """Normalisation over the channels of a group and all pixels, (b c h w) -> (b c h w). Wu and He 2018, arXiv 1803.08494."""
+
+    def then_silu(self, x: Tensor) -> Tensor:
+        """SiLU of what is normalised. One method, so that both can be computed at once."""
+        return silu_of_fresh(self(x))
+
+
 class EmbeddingMLP(nn.Module):
     """Linear, SiLU, linear: a time or a vector of facts becomes an embedding, (b in_dim) -> (b out_dim)."""
 
@@ -62,18 +70,18 @@ class ResnetBlock(nn.Module):
         self, in_channels: int, out_channels: int, *, time_dim: int | None = None, groups: int, eps: float
     ) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, in_channels, eps)
+        self.norm1 = GroupNorm(groups, in_channels, eps)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.time = nn.Linear(time_dim, out_channels) if time_dim else None
-        self.norm2 = nn.GroupNorm(groups, out_channels, eps)
+        self.norm2 = GroupNorm(groups, out_channels, eps)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        h = self.conv1(silu_of_fresh(self.norm1(x)))
+        h = self.conv1(self.norm1.then_silu(x))
         if self.time is not None:
             h = h + self.time(time)[:, :, None, None]  # (b c) -> (b c 1 1)
-        h = self.conv2(silu_of_fresh(self.norm2(h)))
+        h = self.conv2(self.norm2.then_silu(h))
         if torch.is_grad_enabled() or self.conv2._forward_hooks:  # somebody will look at h again
             return self.shortcut(x) + h
         return h.add_(self.shortcut(x))

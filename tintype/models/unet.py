@@ -18,10 +18,10 @@ from tintype.models.configs import UNetConfig
 from tintype.models.layers import (
     Downsample,
     EmbeddingMLP,
+    GroupNorm,
     ResnetBlock,
     Upsample,
     guidance_frequencies,
-    silu_of_fresh,
     sinusoidal_embedding,
 )
 from tintype.types import Conditioning
@@ -167,7 +167,7 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(DownLevel(config, level) for level in levels)
         self.mid = Middle(config)
         self.up = nn.ModuleList(UpLevel(config, level) for level in reversed(levels))
-        self.norm_out = nn.GroupNorm(config.norm_groups, config.channels[0], config.norm_eps)
+        self.norm_out = GroupNorm(config.norm_groups, config.channels[0], config.norm_eps)
         self.conv_out = nn.Conv2d(config.channels[0], config.out_channels, 3, padding=1)
 
     def prepare(self, cond: Conditioning) -> Prepared:
@@ -229,7 +229,7 @@ class UNet(nn.Module):
             x = x + residuals[-1]
         for level in self.up:
             x = level(x, skips, time, text)
-        return self.conv_out(silu_of_fresh(self.norm_out(x)))
+        return self.conv_out(self.norm_out.then_silu(x))
 
 
 def _needed(tensor: Tensor | None, name: str) -> Tensor:

@@ -4,27 +4,17 @@
  * (arXiv 1805.02867). One instruction, vdpbf16ps, multiplies pairs of bf16 and adds them up in fp32: 16 sums of two
  * products. So what it is fed with lies in pairs: of dimensions for q k^T, of keys for p v.
  *
- * Called through ctypes (native.py); it knows nothing of torch. Tensors are (batch heads rows d) with any strides but
- * the last, which is 1. Built where a compiler is; `tintype_attention_here` says whether this processor can run it.
+ * Tensors are (batch heads rows d) with any strides but the last, which is 1.
  */
 
-#include <stdint.h>
-
-#if defined(__x86_64__) && ((defined(__GNUC__) && __GNUC__ >= 10) || (defined(__clang__) && __clang_major__ >= 9))
+#include "kernels.h"
 
 #include <cpuid.h>
-#include <immintrin.h>
 #include <math.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define WITH_BF16 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")))
-#define INLINE static inline __attribute__((always_inline)) WITH_BF16
-
 enum {
-    LANES = 16,         /* fp32 in a register */
     ROWS = 24,          /* queries of a tile: 24 sums of 16 fill the registers, with what feeds them */
     PANEL = 4 * LANES,  /* keys that meet 6 queries in registers */
     BLOCK = 4 * PANEL,  /* keys whose scores for a tile stay in the nearest cache */
@@ -32,9 +22,7 @@ enum {
 
 typedef struct { int64_t batch, head, row; } Strides; /* in numbers */
 
-typedef struct Job Job;
-
-struct Job {
+typedef struct {
     const uint16_t *q, *k, *v;
     uint16_t *out;
     Strides qs, ks, vs, outs;
@@ -42,11 +30,7 @@ struct Job {
     float scale; /* of the scores, times log2(e): powers are of two here */
     int64_t pairs, width, keys, tiles; /* d / 2; d and s padded; tiles of queries in a head */
     uint32_t *packed_k, *packed_v;
-    void (*work)(Job *, int64_t, void *); /* what is done for each item, with room of the thread's own */
-    int64_t items;
-    atomic_llong next;
-    atomic_int short_of_memory;
-};
+} Job;
 
 static int64_t rounded_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
@@ -75,7 +59,8 @@ WITH_BF16 static void pack_values(const Job *job, const uint16_t *v, uint32_t *t
     }
 }
 
-static void pack(Job *job, int64_t item, void *unused) {
+static void pack(const void *of, int64_t item, void *unused) {
+    const Job *job = of;
     (void)unused;
     int64_t batch = item / job->heads, head = item % job->heads;
     pack_keys(job, job->k + batch * job->ks.batch + head * job->ks.head, job->packed_k + item * job->keys * job->pairs);
@@ -111,18 +96,6 @@ INLINE void multiply(int rows, int columns, const uint32_t *a, int64_t a_stride,
         for (int c = 0; c < columns; c++) _mm512_storeu_ps(sums + r * stride + c * LANES, sum[r * columns + c]);
 }
 
-/* 2^x for x <= 0, to 4e-5: a hundredth of what rounding to bf16 loses. */
-INLINE __m512 power_of_two(__m512 x) {
-    __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m512 rest = _mm512_sub_ps(x, whole); /* in [-1/2, 1/2] */
-    __m512 y = _mm512_set1_ps(9.618129e-3f);
-    y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(5.5504109e-2f));
-    y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(2.4022651e-1f));
-    y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(6.9314718e-1f));
-    y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(y, whole);
-}
-
 /* One row's scores of a block become weights, against the largest so far; returns what its sums so far shrink by. */
 INLINE float weigh(const float *scores, uint16_t *weights, int64_t keys, float scale, float *largest, float *total) {
     __m512 most = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
@@ -155,7 +128,8 @@ static size_t room(const Job *job) {
 }
 
 /* 24 queries of one head against all its keys. */
-WITH_BF16 static void attend(Job *job, int64_t item, void *memory) {
+WITH_BF16 static void attend(const void *of, int64_t item, void *memory) {
+    const Job *job = of;
     int64_t pairs = job->pairs, width = job->width, head = item / job->tiles, first = item % job->tiles * ROWS;
     int64_t rows = job->n - first < ROWS ? job->n - first : ROWS;
     int64_t batch = head / job->heads, within = head % job->heads;
@@ -207,44 +181,10 @@ WITH_BF16 static void attend(Job *job, int64_t item, void *memory) {
         }
 }
 
-static void *worker(void *of) {
-    Job *job = of;
-    void *memory = aligned_alloc(64, rounded_up(room(job), 64));
-    if (!memory) job->short_of_memory = 1;
-    for (int64_t item; memory && (item = atomic_fetch_add(&job->next, 1)) < job->items;) job->work(job, item, memory);
-    free(memory);
-    return NULL;
-}
-
-typedef void Team(void (*)(void *), void *, unsigned, unsigned); /* as GOMP_parallel is */
-
-static Team *team;
-
-/* torch's own threads, which wait for work by spinning: others beside them would have to wait for a turn. */
-void tintype_use(Team *of_torch) { team = of_torch; }
-
-static void member(void *of) { worker(of); }
-
-/* All items, shared by this thread and others: the team, or without one the system's, of which there may be none. */
-static void run(Job *job, void (*work)(Job *, int64_t, void *), int64_t items, int threads) {
-    pthread_t others[threads];
-    int begun = 0;
-    job->work = work, job->items = items, job->next = 0;
-    if (team && threads > 1) {
-        team(member, job, (unsigned)threads, 0);
-        return;
-    }
-    while (begun < threads - 1 && begun < items - 1 && !pthread_create(others + begun, NULL, worker, job)) begun++;
-    worker(job);
-    while (begun) pthread_join(others[--begun], NULL);
-}
-
 /* With AMX (AMX-BF16 is bit 22 of edx) torch's own attention is at the rate of its tiles, which is above this. */
 int tintype_attention_here(void) {
     unsigned a, b, c, d = 0;
-    __builtin_cpu_init();
-    return !(__get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 22 & 1) && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return tintype_here() && !(__get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 22 & 1);
 }
 
 /* 0, or 1 where there was no memory: then nothing in `out` counts. `d` is even. */
@@ -258,25 +198,9 @@ int tintype_attention(const uint16_t *q, const uint16_t *k, const uint16_t *v, u
     job.tiles = (n + ROWS - 1) / ROWS;
     job.packed_k = aligned_alloc(64, rounded_up(batch * heads * job.keys * job.pairs * sizeof(uint32_t), 64));
     job.packed_v = aligned_alloc(64, rounded_up(batch * heads * job.keys / 2 * job.width * sizeof(uint32_t), 64));
-    job.short_of_memory = !job.packed_k || !job.packed_v;
-    if (!job.short_of_memory) run(&job, pack, batch * heads, threads);
-    if (!job.short_of_memory) run(&job, attend, batch * heads * job.tiles, threads);
+    int failed = !job.packed_k || !job.packed_v || tintype_share(pack, &job, batch * heads, 0, threads) ||
+                 tintype_share(attend, &job, batch * heads * job.tiles, room(&job), threads);
     free(job.packed_k);
     free(job.packed_v);
-    return job.short_of_memory;
+    return failed;
 }
-
-#else
-
-int tintype_attention_here(void) { return 0; }
-
-void tintype_use(void *of_torch) { (void)of_torch; }
-
-int tintype_attention(const uint16_t *q, const uint16_t *k, const uint16_t *v, uint16_t *out, const int64_t *strides,
-                      int64_t batch, int64_t heads, int64_t n, int64_t s, int64_t d, float scale, int threads) {
-    (void)q, (void)k, (void)v, (void)out, (void)strides, (void)batch, (void)heads;
-    (void)n, (void)s, (void)d, (void)scale, (void)threads;
-    return 1;
-}
-
-#endif

@@ -1,4 +1,4 @@
-"""Attention by the kernel in ``attention.c``, where a compiler was when the package was built and the processor can.
+"""Attention by the kernel in ``attention.c``, where it was built and the processor can.
 
 torch's own attention in bf16 is, on processors without AMX, as slow as in fp32. The kernel is for what a picture's
 steps are made of: bf16 on a CPU, no mask, no gradients. Whatever else is asked of `attend` torch does.
@@ -7,15 +7,12 @@ steps are made of: bf16 on a CPU, no mask, no gradients. Whatever else is asked 
 from __future__ import annotations
 
 import ctypes
-import os
-from functools import cache
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LIBRARY = Path(__file__).with_name("attention.so")
+from tintype.speed import kernels
 
 SMALLEST = 16_384
 """Scores of a head below which setting out costs more than it brings."""
@@ -23,43 +20,12 @@ SMALLEST = 16_384
 _Strides = ctypes.c_int64 * 12
 
 
-@cache
 def unavailable() -> str | None:
     """Why the kernel cannot be used here; None where it can."""
-    if not LIBRARY.exists():
-        return "it was not built: there was no C compiler, or the processor is not of the kind that it is for"
-    try:
-        here = bool(_library().tintype_attention_here())
-    except (OSError, AttributeError) as error:  # of another machine, or another version
-        return f"{LIBRARY.name} cannot be loaded: {error}"
-    return None if here else "the processor has no AVX-512 bf16, or it has AMX, with which torch's own is faster"
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(LIBRARY))
-    sizes = [ctypes.c_int64] * 5  # batch, heads, n, s, d
-    library.tintype_attention.argtypes = [
-        *[ctypes.c_void_p] * 4,
-        ctypes.POINTER(ctypes.c_int64),
-        *sizes,
-        ctypes.c_float,
-        ctypes.c_int,
-    ]
-    library.tintype_use.argtypes, library.tintype_use.restype = [ctypes.c_void_p], None
-    library.tintype_use(_team_of_torch())
-    return library
-
-
-def _team_of_torch() -> ctypes.c_void_p | None:
-    """GNU OpenMP's way into the threads that torch computes with, where its wheel brings that."""
-    for path in Path(torch.__file__).parent.glob("lib/libgomp*"):
-        try:
-            loaded = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_NOLOAD)
-            return ctypes.cast(loaded.GOMP_parallel, ctypes.c_void_p)
-        except (OSError, AttributeError):  # it is not the one in use
-            continue
-    return None
+    obstacle = kernels.unavailable()
+    if obstacle is None and not kernels.library().tintype_attention_here():
+        obstacle = "the processor has AMX, with which torch's own attention is faster"
+    return obstacle
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -75,7 +41,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     tensors = (q, k, v, out)
     strides = _Strides(*(stride for tensor in tensors for stride in tensor.stride()[:3]))
     places = (tensor.data_ptr() for tensor in tensors)
-    failed = _library().tintype_attention(
+    failed = kernels.library().tintype_attention(
         *places, strides, batch, heads, n, k.shape[2], d, d**-0.5, torch.get_num_threads()
     )
     if failed:

@@ -14,6 +14,8 @@ from tintype.checkpoints.load import has_bf16
 from tintype.errors import SettingsError
 from tintype.models import attend_by_matmul, attend_with
 from tintype.speed.enlarge import enlarging_at_once
+from tintype.speed.geglu import gating_at_once
+from tintype.speed.normalize import normalizing_at_once
 from tintype.training.draws import Draw
 from tintype.training.memory import checkpointed
 from tintype.training.processes import Cell, Processes
@@ -102,13 +104,17 @@ class Gradient:
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
-        network, device = self.task.network, self.group.device
+        network, rival, device = self.task.network, self.task.rival, self.group.device
         with ExitStack() as stack:
             stack.enter_context(attend_with(network, attend_by_matmul))
             stack.enter_context(enlarging_at_once(network))
             if self.recipe.checkpointing:
                 stack.enter_context(checkpointed(network))
             half = self.dtype is not torch.float32
+            if self.dtype is torch.bfloat16 and device.type == "cpu":
+                stack.enter_context(gating_at_once(network))
+                for each in (network, *((rival.network,) if rival else ())):
+                    stack.enter_context(normalizing_at_once(each))
             stack.enter_context(torch.autocast(device.type, self.dtype if half else torch.bfloat16, half))
             yield
 
@@ -133,7 +139,9 @@ class Gradient:
             average_whole_gradients(parameters, self.group)
             norm = clip_grad_norm(parameters, self.recipe.clip_norm, self.group)
         else:
-            norm = nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
+            norm = nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
+            if not norm <= self.recipe.clip_norm:  # what is shorter, as nearly always, is not written again
+                nn.utils.clip_grads_with_norm_(parameters, self.recipe.clip_norm, norm)
         if self.scale:
             self.scale.heard(math.isfinite(norm.item()))
         return norm

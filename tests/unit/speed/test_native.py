@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tintype.models import Attention, attend_with
-from tintype.speed import attention_of, native
+from tintype.speed import attention_of, kernels, native
 from tintype.speed.profile import set_profile
 
 needs_kernel = pytest.mark.skipif(native.unavailable() is not None, reason=f"no kernel here: {native.unavailable()}")
@@ -64,12 +64,12 @@ def test_any_strides_and_any_number_of_threads():
 @needs_kernel
 def test_threads_of_its_own_give_the_same():
     q, k, v = inputs(2, 3, 200, 150, 64)
-    expected, library = native.attend(q, k, v), native._library()
+    expected, library = native.attend(q, k, v), kernels.library()
     try:
         library.tintype_use(None)
         assert torch.equal(native.attend(q, k, v), expected)
     finally:
-        library.tintype_use(native._team_of_torch())
+        library.tintype_use(kernels.team_of_torch())
 
 
 @needs_kernel
@@ -126,15 +126,15 @@ def test_what_somebody_else_put_into_the_seam_stays():
 
 
 def test_a_library_of_another_machine_is_told(monkeypatch, tmp_path):
-    path = tmp_path / "attention.so"
-    monkeypatch.setattr(native, "LIBRARY", path)
-    for cached in (native.unavailable, native._library):
+    path = tmp_path / "libtintype.so"
+    monkeypatch.setattr(kernels, "LIBRARY", path)
+    for cached in (kernels.unavailable, kernels.library):
         cached.cache_clear()
     try:
         assert "was not built" in native.unavailable()
         path.write_bytes(b"not a library")
-        native.unavailable.cache_clear()
+        kernels.unavailable.cache_clear()
         assert "cannot be loaded" in native.unavailable()
     finally:
-        for cached in (native.unavailable, native._library):
+        for cached in (kernels.unavailable, kernels.library):
             cached.cache_clear()
