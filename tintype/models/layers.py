@@ -41,7 +41,10 @@ def silu_of_fresh(x: Tensor) -> Tensor:
 
 
 class GroupNorm(nn.GroupNorm):
-    """Normalisation over the channels of a group and all pixels, (b c h w) -> (b c h w). Wu and He 2018, arXiv 1803.08494."""
+    """Normalisation over the channels of a group and all pixels, (b c h w) -> (b c h w).
+
+    Wu and He 2018, "Group Normalization" (arXiv 1803.08494).
+    """
 
     def then_silu(self, x: Tensor) -> Tensor:
         """SiLU of what is normalised. One method, so that both can be computed at once."""

@@ -1,10 +1,10 @@
-/* Attention in bf16 for processors with AVX-512 BF16: softmax(q k^T scale) v, never all scores at once.
+/* Attention in bf16 for processors with AVX-512 BF16: softmax(q k^T scale + mask) v, never all scores at once.
  *
  * Dao et al. 2022, "FlashAttention" (arXiv 2205.14135), with the running maximum of Milakov and Gimelshein 2018
  * (arXiv 1805.02867). One instruction, vdpbf16ps, multiplies pairs of bf16 and adds them up in fp32: 16 sums of two
  * products. So what it is fed with lies in pairs: of dimensions for q k^T, of keys for p v.
  *
- * Tensors are (batch heads rows d) with any strides but the last, which is 1.
+ * Tensors are (batch heads rows d) with any strides but the last, which is 1; the mask is one for all heads, or none.
  */
 
 #include "kernels.h"
@@ -23,7 +23,7 @@ enum {
 typedef struct { int64_t batch, head, row; } Strides; /* in numbers */
 
 typedef struct {
-    const uint16_t *q, *k, *v;
+    const uint16_t *q, *k, *v, *mask; /* mask: (n s), dense, or NULL */
     uint16_t *out;
     Strides qs, ks, vs, outs;
     int64_t heads, n, s, d;
@@ -96,27 +96,37 @@ INLINE void multiply(int rows, int columns, const uint32_t *a, int64_t a_stride,
         for (int c = 0; c < columns; c++) _mm512_storeu_ps(sums + r * stride + c * LANES, sum[r * columns + c]);
 }
 
-/* One row's scores of a block become weights, against the largest so far; returns what its sums so far shrink by. */
-INLINE float weigh(const float *scores, uint16_t *weights, int64_t keys, float scale, float *largest, float *total) {
-    __m512 most = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
-    for (int64_t i = 0; i < keys; i += LANES) {
-        __mmask16 there = keys - i < LANES ? (__mmask16)((1u << (keys - i)) - 1) : 0xFFFF;
-        most = _mm512_mask_max_ps(most, there, most, _mm512_loadu_ps(scores + i));
+INLINE __mmask16 first_of(int64_t left) { return left < LANES ? (__mmask16)((1u << left) - 1) : 0xFFFF; }
+
+/* One row's scores of a block become weights, against the largest so far; returns what its sums so far shrink by. The mask
+ * may be -inf, even for all keys so far: then nothing counts yet. */
+INLINE float weigh(float *scores, const uint16_t *mask, uint16_t *weights, int64_t keys, float scale, float *largest, float *total) {
+    __m512 most = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps(), factor = _mm512_set1_ps(scale);
+    if (mask) {
+        for (int64_t i = 0; i < keys; i += LANES) {
+            __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_of(keys - i), mask + i));
+            __m512 plus = _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+            plus = _mm512_mul_ps(plus, _mm512_set1_ps(1.44269504f));
+            _mm512_storeu_ps(scores + i, _mm512_fmadd_ps(_mm512_loadu_ps(scores + i), factor, plus));
+        }
+        scale = 1, factor = _mm512_set1_ps(1);
     }
-    float before = *largest, now = fmaxf(before, _mm512_reduce_max_ps(most) * scale);
-    __m512 factor = _mm512_set1_ps(scale), against = _mm512_set1_ps(now);
+    for (int64_t i = 0; i < keys; i += LANES)
+        most = _mm512_mask_max_ps(most, first_of(keys - i), most, _mm512_loadu_ps(scores + i));
+    float before = *largest, now = fmaxf(before, _mm512_reduce_max_ps(most) * scale), zero = now == -INFINITY ? 0 : now;
+    __m512 against = _mm512_set1_ps(zero);
     for (int64_t i = 0; i < BLOCK; i += LANES) {
         __m256i two = _mm256_setzero_si256();
         if (i < keys) {
-            __mmask16 there = keys - i < LANES ? (__mmask16)((1u << (keys - i)) - 1) : 0xFFFF;
             __m512 x = _mm512_fmsub_ps(_mm512_loadu_ps(scores + i), factor, against);
-            __m512 weight = _mm512_maskz_mov_ps(there, power_of_two(x));
+            if (mask) x = _mm512_max_ps(_mm512_set1_ps(-1000), x); /* a weight of 0 all the same; NaN stays */
+            __m512 weight = _mm512_maskz_mov_ps(first_of(keys - i), power_of_two(x));
             sum = _mm512_add_ps(sum, weight);
             two = (__m256i)_mm512_cvtneps_pbh(weight);
         }
         _mm256_storeu_si256((__m256i *)(weights + i), two);
     }
-    float shrink = exp2f(before - now); /* 0 the first time */
+    float shrink = exp2f(before - zero); /* 0 the first time */
     *largest = now;
     *total = *total * shrink + _mm512_reduce_add_ps(sum);
     return shrink;
@@ -151,8 +161,10 @@ WITH_BF16 static void attend(const void *of, int64_t item, void *memory) {
             for (int r = 0; r < ROWS; r += 6)
                 multiply(6, 4, q + r * pairs, pairs, k + (key + panel) * pairs, PANEL, pairs, NULL,
                          scores + r * BLOCK + panel, BLOCK);
-        for (int r = 0; r < ROWS; r++)
-            shrink[r] = weigh(scores + r * BLOCK, weights + r * BLOCK, keys, job->scale, largest + r, total + r);
+        for (int r = 0; r < ROWS; r++) {
+            const uint16_t *mask = job->mask && r < rows ? job->mask + (first + r) * job->s + key : NULL;
+            shrink[r] = weigh(scores + r * BLOCK, mask, weights + r * BLOCK, keys, job->scale, largest + r, total + r);
+        }
         const uint32_t *w = (const uint32_t *)weights, *b = v + key / 2 * width;
         int64_t both = (keys + 1) / 2, half = BLOCK / 2, left = width / LANES;
         for (int64_t c = 0; left > 0;) {
@@ -175,9 +187,8 @@ WITH_BF16 static void attend(const void *of, int64_t item, void *memory) {
     uint16_t *to = job->out + batch * job->outs.batch + within * job->outs.head + first * job->outs.row;
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < job->d; i += LANES) {
-            __mmask16 there = job->d - i < LANES ? (__mmask16)((1u << (job->d - i)) - 1) : 0xFFFF;
             __m512 mean = _mm512_div_ps(_mm512_loadu_ps(sums + r * width + i), _mm512_set1_ps(total[r]));
-            _mm256_mask_storeu_epi16(to + r * job->outs.row + i, there, (__m256i)_mm512_cvtneps_pbh(mean));
+            _mm256_mask_storeu_epi16(to + r * job->outs.row + i, first_of(job->d - i), (__m256i)_mm512_cvtneps_pbh(mean));
         }
 }
 
@@ -188,9 +199,10 @@ int tintype_attention_here(void) {
 }
 
 /* 0, or 1 where there was no memory: then nothing in `out` counts. `d` is even. */
-int tintype_attention(const uint16_t *q, const uint16_t *k, const uint16_t *v, uint16_t *out, const int64_t *strides,
-                      int64_t batch, int64_t heads, int64_t n, int64_t s, int64_t d, float scale, int threads) {
-    Job job = {.q = q, .k = k, .v = v, .out = out, .heads = heads, .n = n, .s = s, .d = d};
+int tintype_attention(const uint16_t *q, const uint16_t *k, const uint16_t *v, const uint16_t *mask, uint16_t *out,
+                      const int64_t *strides, int64_t batch, int64_t heads, int64_t n, int64_t s, int64_t d, float scale,
+                      int threads) {
+    Job job = {.q = q, .k = k, .v = v, .mask = mask, .out = out, .heads = heads, .n = n, .s = s, .d = d};
     memcpy(&job.qs, strides, sizeof job.qs), memcpy(&job.ks, strides + 3, sizeof job.ks);
     memcpy(&job.vs, strides + 6, sizeof job.vs), memcpy(&job.outs, strides + 9, sizeof job.outs);
     job.scale = scale * 1.44269504f;

@@ -85,7 +85,7 @@ class UpsampleAtOnce(Upsample):
 
 
 def _enlarged(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """With weights that are joined at this call. oneDNN's gradient of its bias takes as long as all the rest, a sum not."""
+    """With weights joined at this call. The bias is added after: its gradient in oneDNN takes longest."""
     out = F.conv_transpose2d(x, joined(conv.weight), stride=2, padding=1)
     return out if conv.bias is None else out.add_(conv.bias.to(out.dtype)[:, None, None])
 

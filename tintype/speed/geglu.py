@@ -17,21 +17,18 @@ from tintype.models.attention import FeedForward
 from tintype.speed import kernels
 from tintype.speed.held import become
 
-LANES = 16
-"""Numbers that the kernel computes with at once."""
-
 
 class _Gated(torch.autograd.Function):
     """(... 2*width) bf16 -> (... width)."""
 
     @staticmethod
-    def forward(ctx: Any, both: Tensor) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, both: Tensor) -> Tensor:
         ctx.save_for_backward(both)
         return _run(both, None, both.new_empty(*both.shape[:-1], both.shape[-1] // 2))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: D102
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (both,) = ctx.saved_tensors
         return _run(both, gradient.contiguous(), torch.empty_like(both))
 
@@ -48,7 +45,7 @@ class FeedForwardAtOnce(FeedForward):
 
     def gated(self, both: Tensor) -> Tensor:  # noqa: D102
         fits = both.dtype == torch.bfloat16 and both.device.type == "cpu" and both.is_contiguous() and both.numel() > 0
-        if fits and both.shape[-1] % (2 * LANES) == 0:
+        if fits and both.shape[-1] % (2 * kernels.LANES) == 0:
             return _Gated.apply(both)  # pyright: ignore[reportReturnType]
         return FeedForward.gated(self, both)
 

@@ -14,9 +14,12 @@ import torch
 
 LIBRARY = Path(__file__).with_name("libtintype.so")
 
+LANES = 16
+"""Numbers that are computed with at once. Widths must be multiples of it where a kernel says so."""
+
 _POINTER, _INTEGER, _FLOAT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
 _FUNCTIONS = {
-    "tintype_attention": [*[_POINTER] * 4, ctypes.POINTER(_INTEGER), *[_INTEGER] * 5, _FLOAT, _INT],
+    "tintype_attention": [*[_POINTER] * 5, ctypes.POINTER(_INTEGER), *[_INTEGER] * 5, _FLOAT, _INT],
     "tintype_geglu": [*[_POINTER] * 3, *[_INTEGER] * 2, _INT],
     "tintype_normalize": [*[_POINTER] * 8, *[_INTEGER] * 5, _FLOAT, _INT, _INT],
 }

@@ -1,7 +1,8 @@
 """Attention by the kernel in ``attention.c``, where it was built and the processor can.
 
 torch's own attention in bf16 is, on processors without AMX, as slow as in fp32. The kernel is for what a picture's
-steps are made of: bf16 on a CPU, no mask, no gradients. Whatever else is asked of `attend` torch does.
+steps are made of: bf16 on a CPU, no gradients, at most one mask for all heads. Whatever else is asked of `attend` torch
+does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from tintype.speed import kernels
 
-SMALLEST = 16_384
+SMALLEST = 4_096
 """Scores of a head below which setting out costs more than it brings."""
 
 _Strides = ctypes.c_int64 * 12
@@ -34,15 +35,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     Raises:
         MemoryError: none is left for keys and values in the kernel's order.
     """
-    if mask is not None or not _fits(q, k, v):
+    if not _fits(q, k, v) or not (mask is None or _is_one_for_all(mask, q, k)):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     batch, heads, n, d = q.shape
     out = q.new_empty(batch, n, heads, d).transpose(1, 2)  # as the layer after it reads
     tensors = (q, k, v, out)
     strides = _Strides(*(stride for tensor in tensors for stride in tensor.stride()[:3]))
-    places = (tensor.data_ptr() for tensor in tensors)
+    *places, result = (tensor.data_ptr() for tensor in tensors)
+    masked = None if mask is None else mask.data_ptr()
     failed = kernels.library().tintype_attention(
-        *places, strides, batch, heads, n, k.shape[2], d, d**-0.5, torch.get_num_threads()
+        *places, masked, result, strides, batch, heads, n, k.shape[2], d, d**-0.5, torch.get_num_threads()
     )
     if failed:
         raise MemoryError(f"Attention of {n} tokens to {k.shape[2]}: no memory for the keys and values in order.")
@@ -61,4 +63,14 @@ def _fits(q: Tensor, k: Tensor, v: Tensor) -> bool:
         and q.shape[3] % 2 == 0
         and q.shape[2] * k.shape[2] >= SMALLEST
         and not (torch.is_grad_enabled() and any(each.requires_grad for each in tensors))
+    )
+
+
+def _is_one_for_all(mask: Tensor, q: Tensor, k: Tensor) -> bool:
+    return (
+        mask.shape == (q.shape[2], k.shape[2])
+        and mask.dtype == q.dtype
+        and mask.device == q.device
+        and mask.is_contiguous()
+        and not (torch.is_grad_enabled() and mask.requires_grad)
     )

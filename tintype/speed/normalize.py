@@ -22,15 +22,12 @@ from tintype.models.unet import UNet
 from tintype.speed import kernels
 from tintype.speed.held import become
 
-LANES = 16
-"""Channels that the kernel computes with at once."""
-
 
 class _Normalized(torch.autograd.Function):
     """(b c h w), channels-last bf16, and the norm's fp32 weight and bias -> the same map, normalised."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, silu: bool) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, silu: bool) -> Tensor:
         out, statistics = torch.empty_like(x), torch.empty(2, *x.shape[:2])
         ctx.how = (groups, eps, silu)
         _run(x, None, out, (weight, bias, *statistics), None, *ctx.how)
@@ -39,7 +36,7 @@ class _Normalized(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, *others = ctx.saved_tensors
         out, sums = torch.empty_like(x), torch.empty(x.shape[0], 2, x.shape[1])
         _run(x, gradient.contiguous(memory_format=torch.channels_last), out, others, sums, *ctx.how)
@@ -51,7 +48,8 @@ def _run(x: Tensor, gradient: Tensor | None, out: Tensor, others: Any, sums: Ten
     batch, channels, height, width = x.shape
     groups, eps, silu = how
     threads = torch.get_num_threads()
-    part = channels if batch >= threads else math.lcm(channels // groups, LANES)  # few pictures: shared by channels
+    few = batch < threads  # pictures; then each is shared out by its channels
+    part = math.lcm(channels // groups, kernels.LANES) if few else channels
     places = (None if each is None else each.data_ptr() for each in (x, gradient, out, *others, sums))
     sizes = (batch, height * width, channels, groups, part)
     if kernels.library().tintype_normalize(*places, *sizes, eps, silu, threads):
@@ -85,7 +83,7 @@ class GroupNormAtOnce(GroupNorm):
 
 
 def _has_lanes(norm: nn.GroupNorm) -> bool:
-    return norm.affine and norm.num_channels % math.lcm(norm.num_channels // norm.num_groups, LANES) == 0
+    return norm.affine and norm.num_channels % math.lcm(norm.num_channels // norm.num_groups, kernels.LANES) == 0
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import mmap
 import os
 import pickle
 import random
@@ -176,7 +177,8 @@ def test_the_commands_would_run_elsewhere(tmp_path):
 
 def test_the_guards_see_memory_and_files(tmp_path):
     def fill() -> None:
-        len(b"x" * 100_000_000)
+        pages = mmap.mmap(-1, 100_000_000)  # new ones, where malloc may have kept some
+        pages[::4096] = bytes(len(range(0, 100_000_000, 4096)))
         raise CheckpointError("full")
 
     if reset_peak() is not None:

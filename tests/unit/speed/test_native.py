@@ -85,11 +85,45 @@ def test_what_is_not_a_number_is_not_hidden():
     assert native.attend(q, k, v)[..., 5].isnan().all()
 
 
+MASKS = {
+    "causal": lambda n, s: torch.full((n, s), float("-inf")).triu(1),
+    "nothing before the last key": lambda n, s: torch.full((n, s), float("-inf")).index_fill_(
+        1, torch.tensor(s - 1), 0.5
+    ),
+    "of any size": lambda n, s: 10 * torch.randn(n, s, generator=torch.Generator().manual_seed(3)),
+    "far below": lambda n, s: torch.where(torch.arange(s) % 3 == 0, -3e38, torch.arange(s) / 100).expand(n, s),
+}
+
+
+@needs_kernel
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("shape", [(2, 12, 77, 77, 64), (1, 2, 130, 130, 64), (2, 3, 100, 600, 40)])
+def test_a_mask(shape, kind):
+    q, k, v = inputs(*shape)
+    mask = MASKS[kind](*shape[2:4]).bfloat16().contiguous()
+    wanted = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask.float())
+    theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    errors = [(each.float() - wanted).norm() / wanted.norm() for each in (native.attend(q, k, v, mask), theirs)]
+    assert errors[0] <= 1.1 * errors[1] + 1e-3
+    without = native.attend(q, k, v)
+    assert (native.attend(q, k, v, torch.zeros_like(mask)) - without).norm() <= 5e-3 * without.norm()
+
+
+@needs_kernel
+def test_nothing_to_look_at_is_not_a_number():
+    q, k, v = inputs(1, 2, 80, 80, 64)
+    mask = torch.zeros(80, 80).bfloat16()
+    mask[3] = float("-inf")
+    out = native.attend(q, k, v, mask)
+    assert out[:, :, 3].isnan().all() and out[:, :, :3].isfinite().all() and out[:, :, 4:].isfinite().all()
+
+
 def test_whatever_else_is_asked_torch_does():
     q, k, v = inputs(1, 2, 130, 130, 64)
     mask = torch.full((130, 130), float("-inf")).triu(1).bfloat16()
-    assert torch.equal(native.attend(q, k, v, mask), F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
-    few = inputs(1, 2, 100, 100, 64)
+    for each in (mask.expand(1, 2, 130, 130), mask.t(), mask > -1):
+        assert torch.equal(native.attend(q, k, v, each), F.scaled_dot_product_attention(q, k, v, attn_mask=each))
+    few = inputs(1, 2, 60, 60, 64)
     odd = inputs(1, 2, 130, 130, 63)
     wide = tuple(each.float() for each in (q, k, v))
     learnt = (q.clone().requires_grad_(True), k, v)
