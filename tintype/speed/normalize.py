@@ -90,14 +90,15 @@ def _has_lanes(norm: nn.GroupNorm) -> bool:
 def normalizing_at_once(network: nn.Module) -> Iterator[None]:
     """Within the block, for training in bf16: maps of features are channels-last, and the kernel normalises them.
 
-    Nothing changes where the kernel cannot run or is not for the widths of this network.
+    Weights lie as ever and are laid out at every call, which is for maps that are large beside them (`_Entrance`).
+    Nothing changes where they are small, where the kernel cannot run or is not for the widths of this network.
     """
     norms = [module for module in network.modules() if isinstance(module, GroupNorm)]
     if not norms or kernels.unavailable() is not None or not all(map(_has_lanes, norms)):
         yield
         return
-    entrances = [module.conv_in for module in network.modules() if isinstance(module, (UNet, Encoder, Decoder))]
-    handles = [conv.register_forward_pre_hook(_channels_last) for conv in entrances]
+    networks = [module for module in network.modules() if isinstance(module, (UNet, Encoder, Decoder))]
+    handles = [module.conv_in.register_forward_pre_hook(_Entrance(module)) for module in networks]
     become(network, {GroupNorm: GroupNormAtOnce})
     try:
         yield
@@ -107,5 +108,14 @@ def normalizing_at_once(network: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def _channels_last(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(x.contiguous(memory_format=torch.channels_last) for x in inputs)
+class _Entrance:
+    """Lays a network's input channels-last, which all layers keep, if its maps are as large as its weights."""
+
+    def __init__(self, network: nn.Module) -> None:
+        weights = (m.weight.numel() for m in network.modules() if isinstance(m, nn.Conv2d))
+        self.enough = max(weights) / 8  # numbers in the first map; two pictures of 512x512 in Stable Diffusion 1.5
+
+    def __call__(self, conv: nn.Conv2d, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        (x,) = inputs
+        large = x.shape[0] * x.shape[2] * x.shape[3] * conv.out_channels >= self.enough
+        return (x.contiguous(memory_format=torch.channels_last) if large else x,)
