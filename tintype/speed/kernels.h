@@ -18,7 +18,6 @@ int tintype_share(Work *work, const void *job, int64_t items, size_t room, int t
 
 int tintype_here(void);
 
-
 #define WITH_BF16 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")))
 #define INLINE static inline __attribute__((always_inline)) WITH_BF16
 
