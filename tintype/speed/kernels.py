@@ -21,6 +21,7 @@ _POINTER, _INTEGER, _FLOAT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_flo
 _FUNCTIONS = {
     "tintype_attention": [*[_POINTER] * 5, ctypes.POINTER(_INTEGER), *[_INTEGER] * 5, _FLOAT, _INT],
     "tintype_geglu": [*[_POINTER] * 3, *[_INTEGER] * 2, _INT],
+    "tintype_quick_gelu": [_POINTER, _INTEGER, _INT],
     "tintype_normalize": [*[_POINTER] * 8, *[_INTEGER] * 5, _FLOAT, _INT, _INT],
 }
 

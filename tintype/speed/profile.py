@@ -2,8 +2,8 @@
 
     plain   the weights as they are
     fast    on a CPU, weights laid out once for oneDNN's kernels, feature maps channels-last, the autoencoder by strips,
-            enlarging and smoothing at once; in bf16 attention by a kernel of our own, where it was built and the
-            processor has the instructions
+            enlarging and smoothing at once; in bf16 attention and CLIP's activation by kernels of our own, where
+            they were built and the processor has the instructions
 
 "fast" never changes what the networks compute in: that would lose bits of the weights. bf16, where a processor has it,
 is chosen when a model is loaded. In fp32 only convolutions are packed; linear layers go to MKL as they are, which is
@@ -23,6 +23,7 @@ from tintype.speed import native
 from tintype.speed.by_strips import take_by_strips, take_whole
 from tintype.speed.enlarge import enlarge_at_once, enlarge_first, has_kernel
 from tintype.speed.prepack import pack, unavailable, unpack
+from tintype.speed.quick_gelu import activate_by_kernel, activate_by_torch
 
 PROFILES = ("plain", "fast")
 
@@ -48,6 +49,7 @@ def set_profile(networks: Iterable[nn.Module], name: str) -> tuple[str, ...]:
             take_whole(network)
             enlarge_first(network)
             _attend(network, by_kernel=False)
+            activate_by_torch(network)
             continue
         device, dtype = _place(network)
         obstacle = _obstacle(device, dtype)
@@ -57,6 +59,8 @@ def set_profile(networks: Iterable[nn.Module], name: str) -> tuple[str, ...]:
             pack(network, linear=dtype != torch.float32)
             take_by_strips(network)
             _attend(network, by_kernel=dtype == torch.bfloat16 and native.unavailable() is None)
+            if dtype == torch.bfloat16:
+                activate_by_kernel(network)
         else:
             told[obstacle] = None
     return tuple(told)

@@ -1,0 +1,41 @@
+"""CLIP's activation by the kernel in ``quick_gelu.c``: in the place of what it is of, for drawing in bf16."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tintype.models.clip import MLP, quick_gelu
+from tintype.speed import kernels
+from tintype.speed.held import become
+
+
+class MLPAtOnce(MLP):
+    """Where the kernel can; elsewhere plain."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        alone = self.activation is quick_gelu and not self.up._forward_hooks  # nobody wants to see it as it was
+        if not alone or torch.is_grad_enabled():
+            return MLP.forward(self, x)
+        wide = self.up(x)  # fresh, so it can be written upon
+        if not _fits(wide):
+            return self.down(quick_gelu(wide))
+        kernels.library().tintype_quick_gelu(wide.data_ptr(), wide.numel(), torch.get_num_threads())
+        return self.down(wide)
+
+
+def _fits(x: Tensor) -> bool:
+    """Whether the kernel is for this. It reads memory as it lies, so everything that it relies on is asked here."""
+    lanes = x.numel() > 0 and x.numel() % kernels.LANES == 0
+    return lanes and x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.is_contiguous()
+
+
+def activate_by_kernel(network: nn.Module) -> None:
+    """Every `MLP` of a network from now on, where the kernel can run."""
+    if kernels.unavailable() is None:
+        become(network, {MLP: MLPAtOnce})
+
+
+def activate_by_torch(network: nn.Module) -> None:
+    """Every `MLP` plain again."""
+    become(network, {MLPAtOnce: MLP})
