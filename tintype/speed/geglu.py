@@ -35,7 +35,7 @@ class _Gated(torch.autograd.Function):
 
 def _run(both: Tensor, gradient: Tensor | None, out: Tensor) -> Tensor:
     width = both.shape[-1] // 2
-    places = (None if each is None else each.data_ptr() for each in (both, gradient, out))
+    places = map(kernels.place, (both, gradient, out))
     kernels.library().tintype_geglu(*places, both.numel() // (2 * width), width, torch.get_num_threads())
     return out
 
@@ -44,8 +44,7 @@ class FeedForwardAtOnce(FeedForward):
     """Where the kernel can; elsewhere plain."""
 
     def gated(self, both: Tensor) -> Tensor:  # noqa: D102
-        fits = both.dtype == torch.bfloat16 and both.device.type == "cpu" and both.is_contiguous() and both.numel() > 0
-        if fits and both.shape[-1] % (2 * kernels.LANES) == 0:
+        if kernels.can_read(both) and both.is_contiguous() and both.shape[-1] % (2 * kernels.LANES) == 0:
             return _Gated.apply(both)  # pyright: ignore[reportReturnType]
         return FeedForward.gated(self, both)
 

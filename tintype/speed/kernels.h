@@ -35,6 +35,11 @@ INLINE __m512 power_of_two(__m512 x) {
     return _mm512_scalef_ps(y, whole);
 }
 
+INLINE __m512 sigmoid(__m512 x) {
+    __m512 one = _mm512_set1_ps(1);
+    return _mm512_div_ps(one, _mm512_add_ps(one, power_of_two(_mm512_mul_ps(x, _mm512_set1_ps(-1.44269504f)))));
+}
+
 /* 16 bf16 as fp32, and back. */
 INLINE __m512 widened(const uint16_t *at) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)at)), 16));

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 LIBRARY = Path(__file__).with_name("libtintype.so")
 
@@ -36,6 +37,16 @@ def unavailable() -> str | None:
     except (OSError, AttributeError) as error:  # of another machine, or another version
         return f"{LIBRARY.name} cannot be loaded: {error}"
     return None if here else "the processor has no AVX-512 bf16"
+
+
+def can_read(x: Tensor) -> bool:
+    """Whether these are numbers for the kernels. How they must lie, each says by itself."""
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.numel() > 0
+
+
+def place(x: Tensor | None) -> int | None:
+    """Where a tensor's numbers begin, for a kernel; who calls it keeps the tensor."""
+    return None if x is None else x.data_ptr()
 
 
 @cache

@@ -39,12 +39,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     batch, heads, n, d = q.shape
     out = q.new_empty(batch, n, heads, d).transpose(1, 2)  # as the layer after it reads
-    tensors = (q, k, v, out)
-    strides = _Strides(*(stride for tensor in tensors for stride in tensor.stride()[:3]))
-    *places, result = (tensor.data_ptr() for tensor in tensors)
-    masked = None if mask is None else mask.data_ptr()
+    strides = _Strides(*(stride for tensor in (q, k, v, out) for stride in tensor.stride()[:3]))
+    places = map(kernels.place, (q, k, v, mask, out))
     failed = kernels.library().tintype_attention(
-        *places, masked, result, strides, batch, heads, n, k.shape[2], d, d**-0.5, torch.get_num_threads()
+        *places, strides, batch, heads, n, k.shape[2], d, d**-0.5, torch.get_num_threads()
     )
     if failed:
         raise MemoryError(f"Attention of {n} tokens to {k.shape[2]}: no memory for the keys and values in order.")
@@ -55,7 +53,7 @@ def _fits(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether the kernel is for this. It reads memory as it lies, so everything that it relies on is asked here."""
     tensors = (q, k, v)
     return (
-        all(each.dtype == torch.bfloat16 and each.device.type == "cpu" and each.ndim == 4 for each in tensors)
+        all(kernels.can_read(each) and each.ndim == 4 for each in tensors)
         and all(each.stride(-1) == 1 for each in tensors)
         and k.shape == v.shape
         and q.shape[:2] == k.shape[:2]

@@ -21,11 +21,6 @@ typedef struct {
     int silu;
 } Job;
 
-INLINE __m512 sigmoid(__m512 y) {
-    __m512 one = _mm512_set1_ps(1);
-    return _mm512_div_ps(one, _mm512_add_ps(one, power_of_two(_mm512_mul_ps(y, _mm512_set1_ps(-1.44269504f)))));
-}
-
 /* Sums over pixels, by channel, become means over the group's channels and pixels, for each of its channels. */
 static void average(float *sums, const Job *job) {
     for (int64_t g = 0; g < job->width; g += job->group) {

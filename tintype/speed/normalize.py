@@ -2,7 +2,7 @@
 
 oneDNN's convolutions and their gradients are a tenth faster over channels-last maps, 1x1 ones twice as fast; torch's
 group normalisation is ten times as slow over them. With the kernel a training step keeps its maps channels-last, and
-writes nothing between normalisation and SiLU (docs/decisions/0022-normalisation-of-our-own.md).
+writes nothing between normalisation and SiLU (docs/decisions/0022-kernels-for-training.md).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _run(x: Tensor, gradient: Tensor | None, out: Tensor, others: Any, sums: Ten
     threads = torch.get_num_threads()
     few = batch < threads  # pictures; then each is shared out by its channels
     part = math.lcm(channels // groups, kernels.LANES) if few else channels
-    places = (None if each is None else each.data_ptr() for each in (x, gradient, out, *others, sums))
+    places = map(kernels.place, (x, gradient, out, *others, sums))
     sizes = (batch, height * width, channels, groups, part)
     if kernels.library().tintype_normalize(*places, *sizes, eps, silu, threads):
         raise MemoryError(f"Normalising {channels} channels: no memory for their sums.")
@@ -72,10 +72,9 @@ class GroupNormAtOnce(GroupNorm):
     def _fits(self, x: Tensor) -> bool:
         """Whether the kernel is for this. It reads memory as it lies, so everything that it relies on is asked here."""
         return (
-            x.dtype == torch.bfloat16
-            and x.device.type == self.weight.device.type == "cpu"
+            kernels.can_read(x)
+            and x.device == self.weight.device
             and x.ndim == 4
-            and x.numel() > 0
             and x.shape[1] == self.num_channels
             and x.is_contiguous(memory_format=torch.channels_last)
             and _has_lanes(self)

@@ -14,9 +14,8 @@ WITH_BF16 static void activate(const void *of, int64_t item, void *unused) {
     int64_t first = item * BLOCK, end = first + BLOCK < job->count ? first + BLOCK : job->count;
     (void)unused;
     for (int64_t i = first; i < end; i += LANES) {
-        __m512 x = widened(job->x + i), one = _mm512_set1_ps(1);
-        __m512 power = power_of_two(_mm512_mul_ps(x, _mm512_set1_ps(-1.702f * 1.44269504f)));
-        narrowed(job->x + i, _mm512_div_ps(x, _mm512_add_ps(one, power)));
+        __m512 x = widened(job->x + i);
+        narrowed(job->x + i, _mm512_mul_ps(x, sigmoid(_mm512_mul_ps(x, _mm512_set1_ps(1.702f)))));
     }
 }
 

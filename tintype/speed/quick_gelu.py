@@ -14,20 +14,17 @@ class MLPAtOnce(MLP):
     """Where the kernel can; elsewhere plain."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        alone = self.activation is quick_gelu and not self.up._forward_hooks  # nobody wants to see it as it was
-        if not alone or torch.is_grad_enabled():
-            return MLP.forward(self, x)
-        wide = self.up(x)  # fresh, so it can be written upon
-        if not _fits(wide):
-            return self.down(quick_gelu(wide))
-        kernels.library().tintype_quick_gelu(wide.data_ptr(), wide.numel(), torch.get_num_threads())
+        wide = self.up(x)
+        seen = torch.is_grad_enabled() or self.up._forward_hooks  # somebody will look at it as it was
+        if seen or self.activation is not quick_gelu or not _fits(wide):
+            return self.down(self.activation(wide))
+        kernels.library().tintype_quick_gelu(kernels.place(wide), wide.numel(), torch.get_num_threads())
         return self.down(wide)
 
 
 def _fits(x: Tensor) -> bool:
     """Whether the kernel is for this. It reads memory as it lies, so everything that it relies on is asked here."""
-    lanes = x.numel() > 0 and x.numel() % kernels.LANES == 0
-    return lanes and x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.is_contiguous()
+    return kernels.can_read(x) and x.is_contiguous() and x.numel() % kernels.LANES == 0
 
 
 def activate_by_kernel(network: nn.Module) -> None:

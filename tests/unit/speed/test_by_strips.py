@@ -49,13 +49,10 @@ def test_plain_again_bit_for_bit(model):
 
 
 @torch.no_grad()
-def test_a_batch_is_its_pictures(model):
-    latents, threads = torch.randn(3, 4, 4, 4), torch.get_num_threads()
-    torch.set_num_threads(1)  # more of them share a batch otherwise than a picture, and add up in another order
-    try:
-        assert torch.equal(model.decode(latents), torch.cat([model.decode(one) for one in latents.split(1)]))
-    finally:
-        torch.set_num_threads(threads)
+def test_a_batch_is_its_pictures(model, set_threads):
+    set_threads(1)  # more of them share a batch otherwise than a picture, and add up in another order
+    latents = torch.randn(3, 4, 4, 4)
+    assert torch.equal(model.decode(latents), torch.cat([model.decode(one) for one in latents.split(1)]))
 
 
 @torch.no_grad()

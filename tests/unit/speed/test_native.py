@@ -47,18 +47,14 @@ def test_as_near_to_the_truth_as_torch(shape, scale):
 
 
 @needs_kernel
-def test_any_strides_and_any_number_of_threads():
+def test_any_strides_and_any_number_of_threads(set_threads):
     q, k, v = inputs(2, 3, 200, 150, 64)
     expected = native.attend(q, k, v)
     dense = [each.contiguous() for each in (q, k, v)]
     wide = [torch.cat([each, each.flip(-1)], dim=-1)[..., :64] for each in dense]
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2, 7):
-            torch.set_num_threads(threads)
-            assert torch.equal(native.attend(*dense), expected) and torch.equal(native.attend(*wide), expected)
-    finally:
-        torch.set_num_threads(before)
+    for threads in (1, 2, 7):
+        set_threads(threads)
+        assert torch.equal(native.attend(*dense), expected) and torch.equal(native.attend(*wide), expected)
 
 
 @needs_kernel

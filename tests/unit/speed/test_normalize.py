@@ -80,15 +80,11 @@ def test_far_from_zero_nothing_is_lost():
 
 
 @needs_kernel
-def test_the_same_bits_however_it_is_shared():
-    x, norm = map_of(4, 320, 8, 8), norm_of(320, 32)
-    before, seen = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3, 5, 8):
-            torch.set_num_threads(threads)
-            seen.append(results(norm, x, True)[1])
-    finally:
-        torch.set_num_threads(before)
+def test_the_same_bits_however_it_is_shared(set_threads):
+    x, norm, seen = map_of(4, 320, 8, 8), norm_of(320, 32), []
+    for threads in (1, 2, 3, 5, 8):
+        set_threads(threads)
+        seen.append(results(norm, x, True)[1])
     assert all(torch.equal(one, other) for each in seen[1:] for one, other in zip(each, seen[0], strict=True))
     assert torch.equal(norm.then_silu(x[:1]), norm.then_silu(x)[:1])
 
